@@ -1,0 +1,95 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several modules share, and the reading of option values: files, durations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .problems import Problem, Rejected
+
+AUTH_OPTIONS: dict[str, dict[str, Any]] = {
+    # the same names, types and aliases as kubernetes.core's: see plugins/doc_fragments/auth.py
+    "kubeconfig": {"type": "raw", "no_log": True},
+    "context": {"type": "str"},
+    "host": {"type": "str"},
+    "api_key": {"type": "str", "no_log": True},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "validate_certs": {"type": "bool", "aliases": ["verify_ssl"]},
+    "ca_cert": {"type": "path", "aliases": ["ssl_ca_cert"]},
+    "client_cert": {"type": "path", "aliases": ["cert_file"]},
+    "client_key": {"type": "path", "aliases": ["key_file"], "no_log": False},
+    "proxy": {"type": "str"},
+    "no_proxy": {"type": "str"},
+    "proxy_headers": {
+        "type": "dict",
+        "options": {
+            "proxy_basic_auth": {"type": "str", "no_log": True},
+            "basic_auth": {"type": "str", "no_log": True},
+            "user_agent": {"type": "str"},
+        },
+    },
+    "persist_config": {"type": "bool"},
+    "impersonate_user": {"type": "str"},
+    "impersonate_groups": {"type": "list", "elements": "str"},
+}
+
+OBJECT_OPTIONS: dict[str, dict[str, Any]] = {
+    # see plugins/doc_fragments/objects.py
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "labels": {"type": "dict"},
+    "annotations": {"type": "dict"},
+    "force_conflicts": {"type": "bool", "default": False},
+}
+
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def duration(text: str, *, where: str) -> timedelta:
+    """`30d`, `12h`, `1w2d`, `+30d` as community.crypto writes it; a bare number is days."""
+    stripped = text.strip().lstrip("+")
+    if stripped.isdigit():
+        return timedelta(days=int(stripped))
+    parts = re.findall(r"(\d+)([wdhms])", stripped)
+    if not parts or "".join(number + unit for number, unit in parts) != stripped:
+        raise Rejected(
+            Problem(
+                "invalid_duration",
+                where,
+                f"expected a duration such as 30d, 12h or 1w2d, found {text!r}",
+                "write a number and w, d, h, m or s",
+            )
+        )
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise Rejected(Problem("invalid_duration", where, f"{text!r} is longer than can be counted", "name a shorter time")) from None
+
+
+def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tuple[bytes | None, str]:
+    """The bytes of `name` or of the file `<name>_path`, and which argument they came from; (None, ...) when neither is given."""
+    content, path = options.get(name), options.get(f"{name}_path")
+    if content is not None and path is not None:
+        raise Rejected(Problem("given_twice", where, f"both {name} and {name}_path are given", "give one of them"))
+    if path is not None:
+        place = f"{where}{name}_path {path}"
+        try:
+            return Path(path).read_bytes(), place
+        except FileNotFoundError:
+            found = "no such file"
+        except IsADirectoryError:
+            found = "a directory"
+        except (OSError, ValueError) as error:
+            found = str(getattr(error, "strerror", None) or error)
+        raise Rejected(
+            Problem("file_unreadable", place, f"expected a readable file, found: {found}", "correct the path, or its permissions")
+        )
+    if content is not None:
+        return str(content).encode(), f"{where}{name}"
+    return None, f"{where}{name}"

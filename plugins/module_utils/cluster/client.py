@@ -1,0 +1,428 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests to the Kubernetes API: kept-alive connections, bounded retries, errors in one sentence.
+
+The official client loads the configuration (kubeconfig, exec plugins, in-cluster) and builds the connection pool with its TLS and
+proxy settings; the requests themselves are raw JSON, because its typed layer costs more than the API server's answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from .resources import Resource
+
+FIELD_MANAGER = "meshops.istio"
+
+_PAGE = 500
+_METHODS = {"get": "GET", "list": "GET", "patch": "PATCH", "delete": "DELETE", "create": "POST"}
+_RETRIED_STATUSES = (429, 500, 502, 503, 504)
+_PATIENCE = 30.0  # seconds that one request is retried: an API server that restarts is back by then
+_PATIENCE_AT_FIRST = 8.0  # seconds, where nothing was reached yet: more likely a wrong address
+_LONGEST_WAIT = 10.0  # seconds; a longer Retry-After is cut to this
+_CONNECT_TIMEOUT = 5.0  # seconds
+_READ_TIMEOUT = 30.0  # seconds
+CONNECTIONS = 8
+"""Connections kept open, and so requests under way at once."""
+
+_AUTH_ENVIRONMENT = {
+    # option -> its environment variables, as kubernetes.core names them
+    "kubeconfig": ("K8S_AUTH_KUBECONFIG",),
+    "context": ("K8S_AUTH_CONTEXT",),
+    "host": ("K8S_AUTH_HOST",),
+    "api_key": ("K8S_AUTH_API_KEY",),
+    "username": ("K8S_AUTH_USERNAME",),
+    "password": ("K8S_AUTH_PASSWORD",),
+    "validate_certs": ("K8S_AUTH_VALIDATE_CERTS", "K8S_AUTH_VERIFY_SSL"),
+    "ca_cert": ("K8S_AUTH_CA_CERT", "K8S_AUTH_SSL_CA_CERT"),
+    "client_cert": ("K8S_AUTH_CLIENT_CERT", "K8S_AUTH_CERT_FILE"),
+    "client_key": ("K8S_AUTH_CLIENT_KEY", "K8S_AUTH_KEY_FILE"),
+    "proxy": ("K8S_AUTH_PROXY",),
+    "no_proxy": ("K8S_AUTH_NO_PROXY",),
+    "persist_config": ("K8S_AUTH_PERSIST_CONFIG",),
+    "impersonate_user": ("K8S_AUTH_IMPERSONATE_USER",),
+    "impersonate_groups": ("K8S_AUTH_IMPERSONATE_GROUPS",),
+}
+_PROXY_HEADERS = ("proxy_basic_auth", "basic_auth", "user_agent")
+_BOOLEANS = ("validate_certs", "persist_config")
+_CONFIGURATION = {
+    # option -> attribute of the official client's Configuration
+    "host": "host",
+    "validate_certs": "verify_ssl",
+    "ca_cert": "ssl_ca_cert",
+    "client_cert": "cert_file",
+    "client_key": "key_file",
+    "proxy": "proxy",
+    "no_proxy": "no_proxy",
+}
+
+
+class ClusterError(Exception):
+    """The cluster could not be asked, or said no; `str()` is one sentence for the user."""
+
+
+class ConfigurationError(ClusterError):
+    """The options do not say how to reach a cluster."""
+
+
+class Unreachable(ClusterError):
+    """No answer from the API server within the stated bound."""
+
+
+class ApiError(ClusterError):
+    """An answer of the API server other than success."""
+
+    def __init__(self, status: int, verb: str, resource: Resource, namespace: str, name: str, answer: Mapping[str, Any], host: str) -> None:
+        self.status = status
+        self.verb = verb
+        self.resource = resource
+        self.namespace = namespace
+        self.name = name
+        self.reason = str(answer.get("reason") or "")
+        self.server_message = str(answer.get("message") or f"HTTP status {status}")
+        self.causes: list[Mapping[str, Any]] = list((answer.get("details") or {}).get("causes") or [])
+        self.host = host
+        super().__init__(self._sentence())
+
+    @property
+    def missing_verb(self) -> str | None:
+        """The verb that RBAC denies, where that is what happened; a 403 of a quota, a webhook or a dying namespace is not."""
+        found = re.search(r"cannot (\w+) resource", self.server_message)
+        return found[1] if self.status == 403 and found else None
+
+    @property
+    def is_apply_conflict(self) -> bool:
+        return self.status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in self.causes)
+
+    @property
+    def conflicts(self) -> list[tuple[str, str]]:
+        """(field, manager) of each conflict of a server-side apply."""
+        found = []
+        for cause in self.causes:
+            manager = re.search(r'conflict with "([^"]+)"', str(cause.get("message") or ""))
+            found.append((str(cause.get("field") or "").lstrip("."), manager[1] if manager else "another manager"))
+        return found
+
+    def _sentence(self) -> str:
+        place = f" in namespace {self.namespace}" if self.namespace else ""
+        what = f"{self.resource.kind} {self.name}" if self.name else f"{self.resource.plural}"
+        if self.status == 401:
+            return (
+                f"the API server at {self.host} does not accept the login (401 while asking to {self.verb} {what}{place}): "
+                "the token or client certificate is wrong or has expired; log in again or pass a valid kubeconfig, context or api_key"
+            )
+        if verb := self.missing_verb:
+            user = re.search(r'User "([^"]+)"', self.server_message)
+            return (
+                f"permission denied: {user[1] if user else 'this user'} may not {verb} {self.resource.plural}"
+                f"{'.' + self.resource.group if self.resource.group else ''}{place} (needed for {what}); "
+                f"add the verb {verb!r} to its Role, or use one of the Roles in docs/rbac"
+            )
+        if self.is_apply_conflict:
+            fields = ", ".join(f"{path} (managed by {manager})" for path, manager in self.conflicts)
+            return f"{what}{place} has fields that another manager set to other values: {fields}; set force_conflicts to take them over"
+        if self.status == 404 and self.verb == "patch" and 'namespaces "' in self.server_message:
+            return f"cannot write {what}: namespace {self.namespace} does not exist; create it first"
+        if "is being terminated" in self.server_message:
+            return f"cannot write {what}: namespace {self.namespace} is being terminated; run again when it is gone and made anew"
+        return f"the API server refused to {self.verb} {what}{place} ({self.status} {self.reason}): {self.server_message}"
+
+
+@dataclass
+class Cluster:
+    """One cluster's API. Safe to use from several threads."""
+
+    pool: Any  # urllib3.PoolManager
+    host: str
+    login: Callable[[], Sequence[tuple[str, str]]]
+    """The headers that carry the login; asked for with every request."""
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    requests: dict[str, int] = field(default_factory=dict)
+    """How many requests were sent, by verb."""
+    reached: bool = False
+    """Whether any answer has come yet."""
+
+    def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object, or None where there is none."""
+        try:
+            return self._request("get", resource, namespace, name)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def list(self, resource: Resource, namespace: str | None = None, *, label_selector: str = "") -> Iterator[dict[str, Any]]:
+        """All objects of a kind, in one namespace or (with None) in all of them, page by page."""
+        query = {"limit": str(_PAGE)}
+        if resource.list_field_selector:
+            query["fieldSelector"] = resource.list_field_selector
+        if label_selector:
+            query["labelSelector"] = label_selector
+        while True:
+            page = self._request("list", resource, namespace or "", "", query=query)
+            yield from page.get("items") or []
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            query = {**query, "continue": token}
+
+    def apply(self, resource: Resource, manifest: Mapping[str, Any], *, force: bool = False, dry_run: bool = False) -> dict[str, Any]:
+        """Server-side apply. A retry after a lost answer is safe: applying the same thing twice is applying it once."""
+        metadata = manifest["metadata"]
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self._request(
+            "patch",
+            resource,
+            metadata.get("namespace", ""),
+            metadata["name"],
+            query=query,
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+        )
+
+    def delete(self, resource: Resource, namespace: str, name: str, *, uid: str | None = None) -> bool:
+        """Deletes one object, and only the one with this uid where given; False when it was gone already."""
+        body: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            self._request("delete", resource, namespace, name, body=body)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def create(self, resource: Resource, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """A plain POST, for kinds that are questions and are not stored (SubjectAccessReview)."""
+        return self._request("create", resource, "", "", body=manifest)
+
+    def _request(
+        self,
+        verb: str,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        import urllib3
+
+        url = self.host + resource.path(namespace, name) + (f"?{urlencode(query)}" if query else "")
+        payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT)
+        first_failure: float | None = None
+        attempt = 0
+        while True:
+            attempt += 1
+            headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "User-Agent": FIELD_MANAGER, "Content-Type": content_type})
+            for header, value in self.login():
+                headers.add(header, value)
+            self.requests[verb] = self.requests.get(verb, 0) + 1
+            failure: ClusterError
+            retry_after = ""
+            try:
+                response = self.pool.request(
+                    _METHODS[verb], url, body=payload, headers=headers, retries=False, redirect=False, timeout=timeout
+                )
+            except urllib3.exceptions.HTTPError as error:
+                failure = self._no_answer(error, attempt)
+                retried = not _is_about_certificates(error)
+            else:
+                self.reached = True
+                answer = _decode(response.data)
+                if response.status < 300:
+                    return answer
+                failure = ApiError(response.status, verb, resource, namespace, name, answer, self.host)
+                retried = response.status in _RETRIED_STATUSES or _lost_a_race(failure)
+                retry_after = response.headers.get("Retry-After") or ""
+            now = self.clock()
+            first_failure = now if first_failure is None else first_failure
+            wait = _wait(retry_after, attempt)
+            patience = _PATIENCE if self.reached else _PATIENCE_AT_FIRST
+            if not retried or now + wait - first_failure > patience:
+                raise failure
+            self.sleep(wait)
+
+    def _no_answer(self, error: Exception, attempts: int) -> ClusterError:
+        if _is_about_certificates(error):
+            return Unreachable(
+                f"the certificate of the API server at {self.host} cannot be verified ({_innermost(error)}); "
+                "pass the CA that issued it with ca_cert or in the kubeconfig"
+            )
+        tries = f"{attempts} attempts" if attempts > 1 else "1 attempt"
+        return Unreachable(
+            f"no answer from the API server at {self.host} after {tries} ({_innermost(error)}); "
+            "check that it runs and that kubeconfig, context or host name the right cluster"
+        )
+
+
+def _decode(data: bytes) -> dict[str, Any]:
+    try:
+        decoded = json.loads(data)
+    except ValueError:
+        # a proxy's error page, for example
+        return {"message": data[:200].decode("utf-8", "replace").strip()}
+    return decoded if isinstance(decoded, dict) else {"message": str(decoded)[:200]}
+
+
+def _wait(retry_after: str, attempt: int) -> float:
+    """Seconds until the next attempt: what the server asked for, else exponential with jitter."""
+    if retry_after.isdigit():
+        return min(float(retry_after), _LONGEST_WAIT)
+    return min(0.1 * float(2**attempt), 3.0) * (0.75 + random.random() / 2)  # noqa: S311 - jitter is no secret
+
+
+def _lost_a_race(error: ApiError) -> bool:
+    """A 409 that says "the object has been modified; try again", unlike a conflict of field managers."""
+    return error.status == 409 and error.verb == "patch" and not error.is_apply_conflict
+
+
+def _innermost(error: BaseException) -> str:
+    """The cause that says something, without the wrappers around it and without memory addresses."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+    return re.sub(r"<[^<>]* object at 0x[0-9a-f]+>:? ?", "", str(text)).strip() or type(error).__name__
+
+
+def _is_about_certificates(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        reason = getattr(error, "reason", None)
+        error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
+    return False
+
+
+def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Cluster:
+    """A client for the cluster that the options name.
+
+    Explicit options beat `K8S_AUTH_*`, which beat `KUBECONFIG`; without any of them: the pod's own service account, then ~/.kube/config.
+    """
+    from kubernetes.client.configuration import Configuration
+    from kubernetes.client.rest import RESTClientObject
+    from urllib3.util import make_headers
+
+    chosen = _authentication(options, os.environ if environment is None else environment)
+    configuration = _load(chosen, Configuration())
+    for option, attribute in _CONFIGURATION.items():
+        if chosen.get(option) is not None:
+            setattr(configuration, attribute, chosen[option])
+    for option in ("ca_cert", "client_cert", "client_key"):
+        path = chosen.get(option)
+        if path and not os.access(path, os.R_OK):
+            raise ConfigurationError(f"{option}: cannot read {path}; name a readable file in PEM format")
+    if chosen.get("api_key"):
+        configuration.api_key = {"authorization": f"Bearer {chosen['api_key']}"}
+    if chosen.get("proxy_headers"):
+        configuration.proxy_headers = make_headers(**chosen["proxy_headers"])
+    if not re.match(r"https?://[^/]", configuration.host or ""):
+        raise ConfigurationError(f"host: expected the API server's URL (https://name:port), found {configuration.host!r}; correct it")
+    configuration.host = configuration.host.rstrip("/")
+    configuration.connection_pool_maxsize = CONNECTIONS
+    try:
+        pool = RESTClientObject(configuration).pool_manager
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"the TLS files for the API server cannot be loaded ({error}); check ca_cert, client_cert and client_key"
+        ) from None
+
+    basic = make_headers(basic_auth=f"{chosen['username']}:{chosen.get('password') or ''}") if chosen.get("username") else {}
+    # one Impersonate-Group header a group: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
+    impersonated: list[tuple[str, str]] = []
+    if chosen.get("impersonate_user"):
+        impersonated.append(("Impersonate-User", chosen["impersonate_user"]))
+    impersonated += [("Impersonate-Group", group) for group in chosen.get("impersonate_groups") or []]
+
+    def login() -> list[tuple[str, str]]:
+        # asked anew for every request: an exec plugin's token may have been refreshed
+        token = configuration.auth_settings().get("BearerToken", {}).get("value")
+        return [*basic.items(), *([("Authorization", token)] if token else []), *impersonated]
+
+    return Cluster(pool=pool, host=configuration.host, login=login)
+
+
+def _authentication(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for option, variables in _AUTH_ENVIRONMENT.items():
+        found = next((environment[variable] for variable in variables if environment.get(variable)), None)
+        if options.get(option) is not None or found is None:
+            chosen[option] = options.get(option)
+        elif option in _BOOLEANS:
+            chosen[option] = found.strip().lower() not in ("0", "false", "no", "off")
+        elif option == "impersonate_groups":
+            chosen[option] = [group.strip() for group in found.split(",") if group.strip()]
+        else:
+            chosen[option] = found
+    proxy_headers = options.get("proxy_headers") or {
+        name: environment[f"K8S_AUTH_PROXY_HEADERS_{name.upper()}"]
+        for name in _PROXY_HEADERS
+        if environment.get(f"K8S_AUTH_PROXY_HEADERS_{name.upper()}")
+    }
+    chosen["proxy_headers"] = {name: value for name, value in proxy_headers.items() if value is not None}
+    if not chosen["kubeconfig"] and environment.get("KUBECONFIG") and not _says_everything(chosen):
+        chosen["kubeconfig"] = environment["KUBECONFIG"]
+    return chosen
+
+
+def _says_everything(chosen: Mapping[str, Any]) -> bool:
+    """Whether the options alone name a server and a login, as kubernetes.core decides it."""
+    return bool(chosen["host"]) and bool(chosen["api_key"] or chosen["username"] or (chosen["client_cert"] and chosen["client_key"]))
+
+
+def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
+    """Fills the configuration from a kubeconfig or the pod's service account."""
+    from kubernetes import config
+
+    kubeconfig, context = chosen["kubeconfig"], chosen["context"]
+    if _says_everything(chosen) and not kubeconfig and not context:
+        return configuration
+    if not kubeconfig and not context:
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+            return configuration
+        except config.ConfigException:
+            pass
+    persist = bool(chosen["persist_config"])
+    try:
+        if isinstance(kubeconfig, dict):
+            config.load_kube_config_from_dict(kubeconfig, context=context, client_configuration=configuration, persist_config=persist)
+        else:
+            paths = os.pathsep.join(str(Path(part).expanduser()) for part in str(kubeconfig).split(os.pathsep)) if kubeconfig else None
+            if paths and not any(os.access(path, os.R_OK) for path in paths.split(os.pathsep)):
+                raise ConfigurationError(f"kubeconfig: cannot read {paths}; name an existing, readable file")
+            config.load_kube_config(config_file=paths, context=context, client_configuration=configuration, persist_config=persist)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # the loader lets YAML, base64, OS and type errors through as they are
+        place = (
+            "the kubeconfig given as a dictionary"
+            if isinstance(kubeconfig, dict)
+            else kubeconfig or "~/.kube/config (no kubeconfig, KUBECONFIG or host is set)"
+        )
+        where = f"context {context!r} of {place}" if context else str(place)
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigurationError(
+            f"cannot load {where}: {first_line}; check the file with `kubectl config view`, or pass host and api_key"
+        ) from None
+    return configuration

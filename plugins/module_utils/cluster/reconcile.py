@@ -1,0 +1,323 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what should be to what is: read everything once, decide locally, write only what differs, say what was done.
+
+    live = read(cluster, refs)                      # GETs or LISTs
+    units = [Unit(plan), ...]                       # pure: plan_apply, plan_delete, or a planner of one's own
+    outcome = execute(cluster, units, check_mode=...)
+
+Units are independent of each other and run side by side; the plans of one unit run in their order, because an order is what keeps
+traffic flowing (see the builders in `istio/`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
+from ..problems import Problem
+from .client import CONNECTIONS, FIELD_MANAGER, ApiError, Cluster, ClusterError
+from .compare import Difference, differences
+from .resources import Ref, Resource, ref_of, resource_of
+
+Manifest = Mapping[str, Any]
+Action = Literal["created", "updated", "replaced", "deleted", "unchanged"]
+
+GETS_AT_MOST = 8
+"""Up to so many objects of a kind in a namespace are read by name, so that a Role with resourceNames suffices; more by one LIST."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One request that changes something."""
+
+    verb: Literal["apply", "delete"]
+    manifest: Manifest
+    """What to apply; for a deletion, apiVersion, kind and metadata suffice."""
+    force: bool = False
+    uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done about one object, and why."""
+
+    ref: Ref
+    action: Action
+    reasons: tuple[str, ...] = ()
+    writes: tuple[Write, ...] = ()
+    before: Manifest | None = None
+    """What a diff shows; never key material."""
+    after: Manifest | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return self.action != "unchanged"
+
+    def as_result(self) -> dict[str, Any]:
+        return {
+            "kind": self.ref.kind,
+            "namespace": self.ref.namespace,
+            "name": self.ref.name,
+            "action": self.action,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Plans that run one after the other; a failure ends the unit, and no other."""
+
+    plans: tuple[Plan, ...]
+
+
+@dataclass
+class Outcome:
+    """What was done (in check mode: what would be)."""
+
+    plans: list[Plan] = field(default_factory=list)
+    """Everything that was planned, in order."""
+    applied: list[Plan] = field(default_factory=list)
+    """What was written to the end."""
+    failed: list[tuple[Plan, ClusterError]] = field(default_factory=list)
+    skipped: list[Plan] = field(default_factory=list)
+    """Changes that were not tried because something before them failed."""
+    notes: list[str] = field(default_factory=list)
+    stopped_by: str = ""
+    """The signal that ended the run early."""
+
+    @property
+    def changed(self) -> bool:
+        return any(plan.changed for plan in self.plans)
+
+    def diff(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "before_header": str(plan.ref),
+                "after_header": str(plan.ref),
+                "before": dict(plan.before or {}),
+                "after": dict(plan.after or {}),
+            }
+            for plan in self.plans
+            if plan.changed
+        ]
+
+
+class Stopped(BaseException):
+    """A signal asked to stop. Not an Exception: nothing on the way may take it for a failure of its own."""
+
+
+class Interrupted(ClusterError):
+    """Some writes failed; `outcome` says what was applied before, and what was not tried."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        causes = list(dict.fromkeys(str(error) for _, error in outcome.failed))
+        if outcome.stopped_by:
+            causes.insert(0, f"stopped by {outcome.stopped_by}")
+        shown = "; ".join(causes[:3]) + (f"; and {len(causes) - 3} more" if len(causes) > 3 else "")
+        applied = ", ".join(str(plan.ref) for plan in outcome.applied[:10]) or "nothing"
+        more = f" and {len(outcome.applied) - 10} more" if len(outcome.applied) > 10 else ""
+        left = len(outcome.skipped)
+        super().__init__(
+            f"{shown}. Applied before that: {applied}{more}; failed: {len(outcome.failed)}; not tried: {left}. "
+            "Running again continues where this run ended"
+        )
+
+
+def read(cluster: Cluster, wanted: Iterable[tuple[Resource, Ref]]) -> dict[Ref, dict[str, Any] | None]:
+    """The live objects; None for what does not exist. A kind in a namespace costs up to eight GETs, or one paged LIST."""
+    groups: dict[tuple[Resource, str], list[Ref]] = {}
+    for resource, ref in wanted:
+        refs = groups.setdefault((resource, ref.namespace), [])
+        if ref not in refs:
+            refs.append(ref)
+    found: dict[Ref, dict[str, Any] | None] = {}
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        answers = {}
+        for (resource, namespace), refs in groups.items():
+            if len(refs) <= GETS_AT_MOST:
+                answers.update({ref: threads.submit(cluster.get, resource, namespace, ref.name) for ref in refs})
+                continue
+            by_name = {item["metadata"]["name"]: item for item in cluster.list(resource, namespace or None)}
+            found.update({ref: _with_kind(by_name.get(ref.name), resource) for ref in refs})
+        found.update({ref: answer.result() for ref, answer in answers.items()})
+    return found
+
+
+def owned(cluster: Cluster, resource: Resource, namespace: str | None, label_selector: str) -> list[dict[str, Any]]:
+    """The live objects that carry certain labels, for pruning."""
+    return [_with_kind(item, resource) or {} for item in cluster.list(resource, namespace, label_selector=label_selector)]
+
+
+def _with_kind(item: dict[str, Any] | None, resource: Resource) -> dict[str, Any] | None:
+    """Items of a LIST carry no kind."""
+    return None if item is None else {"apiVersion": resource.api_version, "kind": resource.kind, **item}
+
+
+def plan_apply(manifest: Manifest, live: Manifest | None, *, force: bool = False) -> Plan:
+    """What server-side apply has to do about one object."""
+    ref = ref_of(manifest)
+    if live is None:
+        return Plan(ref, "created", ("does not exist",), (Write("apply", manifest, force=force),), None, shown(manifest, manifest))
+    if (live.get("metadata") or {}).get("deletionTimestamp"):
+        problem = Problem("terminating", str(ref), "the object is being deleted", "wait until its finalizers are done and run again")
+        return Plan(ref, "unchanged", problems=(problem,))
+    found = differences(manifest, live, FIELD_MANAGER)
+    if not found:
+        return Plan(ref, "unchanged")
+    conflicts = () if force else tuple(_conflict(ref, difference) for difference in found if difference.manager)
+    return Plan(
+        ref,
+        "updated",
+        tuple(str(difference) for difference in found),
+        (Write("apply", manifest, force=force),),
+        shown(live, manifest),
+        shown(manifest, manifest),
+        conflicts,
+    )
+
+
+def plan_delete(ref: Ref, resource: Resource, live: Manifest | None, *, force: bool = False, reason: str = "state is absent") -> Plan:
+    """Deletes what is ours; what is not needs `force`."""
+    if live is None:
+        return Plan(ref, "unchanged")
+    metadata = live.get("metadata") or {}
+    problems: tuple[Problem, ...] = ()
+    if not force and (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
+        problems = (
+            Problem(
+                "foreign_object",
+                str(ref),
+                f"expected an object labelled {MANAGED_BY_LABEL}={MANAGED_BY}, found one that something else made",
+                "delete it by hand, or set force_conflicts to have it deleted",
+            ),
+        )
+    target = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
+    return Plan(ref, "deleted", (reason,), (Write("delete", target, uid=metadata.get("uid")),), shown(live, live), None, problems)
+
+
+def _conflict(ref: Ref, difference: Difference) -> Problem:
+    return Problem(
+        "conflict",
+        str(ref),
+        f"{difference.field} was set to another value by field manager {difference.manager}",
+        "make both agree, or set force_conflicts to take the field over",
+    )
+
+
+def shown(source: Manifest, manifest: Manifest) -> dict[str, Any]:
+    """The part of an object that a diff shows: without status and bookkeeping, and of labels and annotations only those in the manifest."""
+    wanted = manifest.get("metadata") or {}
+    metadata: dict[str, Any] = {}
+    for name, value in (source.get("metadata") or {}).items():
+        if name in ("name", "namespace"):
+            metadata[name] = value
+        elif name in ("labels", "annotations"):
+            kept = {key: inner for key, inner in (value or {}).items() if key in (wanted.get(name) or {})}
+            if kept:
+                metadata[name] = kept
+    rest = {key: value for key, value in source.items() if key not in ("metadata", "status")}
+    return {**rest, "metadata": metadata}
+
+
+def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehearse: bool = False) -> Outcome:
+    """Carries the plans out; in check mode, and before the first write where `rehearse` is set, asks the server's dry run instead.
+
+    Rehearsing keeps an object that an admission webhook refuses from being found out halfway through a unit.
+    Raises Interrupted when anything failed.
+    """
+    outcome = Outcome(plans=[plan for unit in units for plan in unit.plans])
+    busy = [unit for unit in units if any(plan.changed for plan in unit.plans)]
+    if not busy:
+        return outcome
+    if check_mode or (rehearse and sum(len(plan.writes) for unit in busy for plan in unit.plans) > 1):
+        _rehearse(cluster, busy, outcome, quietly=not check_mode)
+        if outcome.failed:
+            outcome.skipped = [plan for plan in outcome.plans if plan.changed and plan not in [failed for failed, _ in outcome.failed]]
+            raise Interrupted(outcome)
+        if check_mode:
+            return outcome
+    lock = threading.Lock()
+    stop = threading.Event()
+
+    def carry_out(unit: Unit) -> None:
+        for position, plan in enumerate(unit.plans):
+            if not plan.changed:
+                continue
+            if stop.is_set():
+                with lock:
+                    outcome.skipped += [later for later in unit.plans[position:] if later.changed]
+                return
+            try:
+                for write in plan.writes:
+                    _send(cluster, write)
+            except ClusterError as error:
+                if not isinstance(error, ApiError) or error.status == 401:
+                    stop.set()  # nothing else would get through either
+                with lock:
+                    outcome.failed.append((plan, error))
+                    outcome.skipped += [later for later in unit.plans[position + 1 :] if later.changed]
+                return
+            with lock:
+                outcome.applied.append(plan)
+
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        try:
+            list(threads.map(carry_out, busy))
+        except (Stopped, KeyboardInterrupt) as stopped:
+            stop.set()  # requests under way are finished, so that what was applied is known
+            outcome.stopped_by = str(stopped) or "SIGINT"
+    if outcome.failed or outcome.skipped:
+        raise Interrupted(outcome)
+    return outcome
+
+
+def _send(cluster: Cluster, write: Write) -> None:
+    resource = resource_of(write.manifest)
+    if write.verb == "apply":
+        cluster.apply(resource, write.manifest, force=write.force)
+    else:
+        metadata = write.manifest["metadata"]
+        cluster.delete(resource, metadata.get("namespace", ""), metadata["name"], uid=write.uid)
+
+
+def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quietly: bool) -> None:
+    """The server's dry run of every apply. What it cannot be asked becomes a note; what it refuses, a failure."""
+
+    def try_out(plan: Plan) -> tuple[Plan, ClusterError | None, str | None]:
+        for write in plan.writes:
+            if write.verb != "apply":
+                return plan, None, None  # what follows a deletion would be judged against the object that is still there
+            try:
+                cluster.apply(resource_of(write.manifest), write.manifest, force=write.force, dry_run=True)
+            except ApiError as error:
+                if error.missing_verb:
+                    return (
+                        plan,
+                        None,
+                        f"{plan.ref}: not validated by the server (this login may not {error.missing_verb} {error.resource.plural})",
+                    )
+                if error.status == 404:
+                    return plan, None, f"{plan.ref}: not validated by the server (namespace {plan.ref.namespace} does not exist yet)"
+                return plan, error, None
+            except ClusterError as error:
+                return plan, error, None
+        return plan, None, None
+
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        for plan, error, note in threads.map(try_out, [plan for unit in units for plan in unit.plans if plan.changed]):
+            if error:
+                outcome.failed.append((plan, error))
+            elif note and not quietly:
+                outcome.notes.append(note)
+
+
+def problems_of(units: Iterable[Unit]) -> tuple[Problem, ...]:
+    return tuple(problem for unit in units for plan in unit.plans for problem in plan.problems)

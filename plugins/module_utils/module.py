@@ -1,0 +1,111 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How every module starts and ends: parse arguments, act, turn errors into one sentence.
+
+A module hands over its argument spec and a function from `Call` to a result; nothing else touches AnsibleModule.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from .arguments import AUTH_OPTIONS
+from .cluster.client import Cluster, ClusterError, connect
+from .cluster.reconcile import Interrupted, Outcome, Stopped
+from .problems import Problem, Rejected, errors, warnings
+
+
+@dataclass
+class Call:
+    """What a module was called with, and what it has to tell besides its result."""
+
+    params: Mapping[str, Any]
+    check_mode: bool
+    now: datetime
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def connect(self) -> Cluster:
+        return connect(self.params)
+
+    def judge(self, problems: Iterable[Problem], *, on_invalid: str = "fail") -> None:
+        """Ends the call when there are errors (unless they are to be warnings), and keeps the warnings."""
+        problems = list(problems)
+        if on_invalid == "fail" and errors(problems):
+            self.warnings += [str(problem) for problem in warnings(problems)]
+            raise Rejected(errors(problems))
+        self.warnings += [str(problem) for problem in problems]
+
+    def finish(self, outcome: Outcome, **more: Any) -> dict[str, Any]:
+        """The result of a module that wrote (or would have written) objects."""
+        self.notes += outcome.notes
+        return {"changed": outcome.changed, "diff": outcome.diff(), **more}
+
+
+def run_module(
+    argument_spec: Mapping[str, Any],
+    act: Callable[[Call], dict[str, Any]],
+    *,
+    needs: tuple[str, ...] = ("kubernetes", "cryptography"),
+    auth: bool = True,
+    **rules: Any,
+) -> None:
+    """Runs a module's `act` and exits. `needs` are the third-party libraries that it imports on its way."""
+    module = AnsibleModule(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
+    call = Call(params=module.params, check_mode=module.check_mode, now=datetime.now(UTC))
+
+    def stop(number: int, _frame: Any) -> None:
+        raise Stopped(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+    def fail(message: str, **more: Any) -> None:
+        for warning in call.warnings:
+            module.warn(warning)
+        module.fail_json(msg=message, **more)
+
+    try:
+        result = act(call)
+    except Rejected as rejected:
+        fail(_in_one_text(rejected.problems), problems=[problem.as_result() for problem in rejected.problems], changed=False)
+    except Interrupted as interrupted:
+        outcome = interrupted.outcome
+        fail(str(interrupted), changed=bool(outcome.applied), applied=[plan.as_result() for plan in outcome.applied], **_failures(outcome))
+    except ClusterError as error:
+        fail(str(error), changed=False)
+    except Stopped as stopped:
+        fail(f"stopped by {stopped} before anything was written", changed=False)
+    except ImportError as error:
+        library = (error.name or str(error)).split(".")[0]
+        if library not in (*needs, "urllib3", "yaml"):
+            raise
+        fail(missing_required_lib(library), exception=traceback.format_exc())
+    else:
+        for warning in call.warnings:
+            module.warn(warning)
+        if call.notes:
+            result["notes"] = list(dict.fromkeys(call.notes))
+        module.exit_json(**result)
+
+
+def _failures(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "failures": [{**plan.as_result(), "error": str(error)} for plan, error in outcome.failed],
+        "not_tried": [plan.as_result() for plan in outcome.skipped],
+        "diff": outcome.diff(),
+    }
+
+
+def _in_one_text(problems: tuple[Problem, ...]) -> str:
+    if len(problems) == 1:
+        return str(problems[0])
+    return f"{len(problems)} problems, nothing was changed:\n" + "\n".join(f"- {problem}" for problem in problems)
