@@ -1,0 +1,259 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans for a credential's Secrets, so that after the write istiod reads what was asked for, and nothing else. Pure.
+
+Server-side apply alone does not give that. Keys of other managers stay, and istiod may read those first: `tls.crt` applied to a Secret
+that has `cert` and `key` is never served. So the Secret as it would be is read with istiod's own rules before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..istio.credential import CA_SUFFIX, Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
+from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
+from ..problems import Problem
+from .client import FIELD_MANAGER
+from .compare import Difference, differences, owners
+from .reconcile import Plan, Unit, Write, plan_delete
+from .resources import SECRET, Ref, Resource
+
+Live = Mapping[Ref, Mapping[str, Any] | None]
+Describe = Callable[[Mapping[str, bytes]], dict[str, Any]]
+"""From a Secret's data to what may be shown of it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One credential as it should be, and how far the writing may go."""
+
+    credential: Credential
+    where: str
+    """The argument that asks for it, for error messages."""
+    absent: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+    replace: bool = False
+    from_cert_manager: bool = False
+
+
+def refs(wanted: Wanted) -> list[tuple[Resource, Ref]]:
+    """What has to be read before planning: the Secret, and the `-cacert` Secret in which istiod looks for the CA first."""
+    credential = wanted.credential
+    names = [credential.name]
+    if not credential.name.endswith(CA_SUFFIX):
+        names.append(credential.name + CA_SUFFIX)
+    return [(SECRET, Ref("Secret", credential.namespace, name)) for name in names]
+
+
+def plan_credential(wanted: Wanted, live: Live, describe: Describe, taken: frozenset[Ref] = frozenset()) -> Unit:
+    """What is to be done about one credential. `taken` are Secrets that other credentials of the same call ask for."""
+    credential = wanted.credential
+    twin = Ref("Secret", credential.namespace, credential.name + CA_SUFFIX)
+    if wanted.absent:
+        plans = [
+            _show_facts(plan_delete(ref, SECRET, live.get(ref), force=wanted.force), live.get(ref), describe) for _, ref in refs(wanted)[:1]
+        ]
+        if _is_ours(live.get(twin), credential.owner):
+            plans.append(_show_facts(plan_delete(twin, SECRET, live.get(twin)), live.get(twin), describe))
+        return Unit(tuple(plans))
+    parts = secrets(credential)
+    plans = [
+        _plan_secret(wanted, Ref("Secret", credential.namespace, name), data, live.get(Ref("Secret", credential.namespace, name)), describe)
+        for name, data in parts.items()
+    ]
+    if twin.name not in parts and not credential.name.endswith(CA_SUFFIX):
+        plans += _plan_twin(wanted, twin, live.get(twin), describe, taken)
+    return Unit(tuple(plans))
+
+
+def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapping[str, Any] | None, describe: Describe) -> Plan:
+    credential = wanted.credential
+
+    def make(live_type: str | None, content: Mapping[str, bytes] = data) -> dict[str, Any]:
+        return manifest(credential, ref.name, content, live_type=live_type, labels=wanted.labels, annotations=wanted.annotations)
+
+    if live is None:
+        return Plan(ref, "created", ("does not exist",), (Write("apply", make(None), force=wanted.force),), None, describe(data))
+    problems = [*_cert_manager_problems(wanted, ref, live), *_terminating(ref, live)]
+    live_type = str(live.get("type") or "Opaque")
+    desired = make(live_type)
+    found = differences(desired, live, FIELD_MANAGER)
+    foreign = _foreign_keys(data, live, found)
+    if not found and not foreign and not problems:
+        return Plan(ref, "unchanged")
+    before, after = describe(decode(live)), describe(data)
+    if not type_can_hold(live_type, data):
+        return _replacement(
+            wanted, ref, live, make(None), before, after, f"its type {live_type} cannot hold the keys {', '.join(data)}", problems
+        )
+    if found and live.get("immutable"):
+        return _replacement(wanted, ref, live, make(live_type), before, after, "it is immutable", problems)
+    reasons = _reasons(found, before, after)
+    writes: list[Write] = []
+    if foreign:
+        problems += [] if wanted.force else [_foreign_key_problem(ref, key, manager, data) for key, manager in foreign.items()]
+        reasons += [
+            f"{key} (set by {manager}) would be read by istiod and was not asked for: taken over and removed"
+            for key, manager in foreign.items()
+        ]
+        # Two applies: an apply without the keys would leave them to their manager, and a merge patch would make them ours under another
+        # operation, with which the next apply conflicts. Emptied, they are ours alone and istiod passes over them at once.
+        writes.append(Write("apply", make(live_type, {**data, **dict.fromkeys(foreign, b"")}), force=True))
+    if not wanted.force:
+        problems += [_conflict(ref, difference) for difference in found if difference.manager]
+    writes.append(Write("apply", desired, force=wanted.force))
+    return Plan(ref, "updated", tuple(reasons), tuple(writes), before, after, tuple(problems))
+
+
+def _plan_twin(wanted: Wanted, twin: Ref, live: Mapping[str, Any] | None, describe: Describe, taken: frozenset[Ref]) -> list[Plan]:
+    """The `-cacert` Secret beside a credential that does not ask for one: it is read before the credential's own CA."""
+    credential = wanted.credential
+    if twin in taken:
+        if not credential.ca_certificate:
+            return []  # the CA is kept in a credential of its own
+        problem = Problem(
+            "ca_given_twice",
+            wanted.where,
+            f"istiod reads the client CA from {twin.name} before {credential.name}, and this call asks for both",
+            f"give the CA in one of the two: leave ca_certificate out of {credential.name}, or {twin.name} out of the list",
+        )
+        return [Plan(twin, "unchanged", problems=(problem,))]
+    if live is None:
+        return []
+    if _is_ours(live, credential.owner):
+        plan = plan_delete(twin, SECRET, live, reason=f"{credential.name} no longer keeps its CA in a Secret of its own")
+        return [_show_facts(plan, live, describe)]
+    if not credential.ca_certificate or _same_ca(credential, live):
+        return []
+    plan = plan_delete(twin, SECRET, live, force=True, reason=f"istiod would read it instead of the CA in {credential.name}")
+    problems: tuple[Problem, ...] = ()
+    if not wanted.force:
+        problems = (
+            Problem(
+                "shadowed_by_cacert",
+                str(twin),
+                f"istiod reads this Secret instead of the CA in {credential.name}, and it holds something else",
+                f"delete it, put the CA there (layout: split, or a credential of its own named {twin.name}), or set force_conflicts to have it deleted",
+            ),
+        )
+    return [_show_facts(Plan(plan.ref, plan.action, plan.reasons, plan.writes, problems=problems), live, describe)]
+
+
+def _same_ca(credential: Credential, live: Mapping[str, Any]) -> bool:
+    reading = read_as_istiod(decode(live))
+    return reading.ca_certificate == credential.ca_certificate and reading.ca_crl == credential.crl
+
+
+def _foreign_keys(data: Mapping[str, bytes], live: Mapping[str, Any], found: tuple[Difference, ...]) -> dict[str, str]:
+    """Keys that istiod would read after an apply of `data` though nobody asked for them, with their managers."""
+    managers = {path[1]: names for path, names in owners(live) if path[0] == "data" and len(path) == 2}
+    dropped = {
+        difference.path[1]
+        for difference in found
+        if difference.operation == "remove"
+        and difference.path[0] == "data"
+        and managers.get(difference.path[1], frozenset()) <= {FIELD_MANAGER}
+    }
+    predicted = {**{key: value for key, value in decode(live).items() if key not in dropped}, **data}
+    extra = [key for key in read_as_istiod(predicted).keys if key not in data]
+    return {key: ", ".join(sorted(managers.get(key, frozenset()) - {FIELD_MANAGER})) or "an unknown manager" for key in extra}
+
+
+def _foreign_key_problem(ref: Ref, key: str, manager: str, data: Mapping[str, bytes]) -> Problem:
+    return Problem(
+        "foreign_key",
+        str(ref),
+        f"expected only the keys {', '.join(data)} for istiod to read, found {key} (set by field manager {manager}), which istiod reads too or first",
+        f"remove {key} from the Secret, or set force_conflicts to have it taken over and removed",
+    )
+
+
+def _conflict(ref: Ref, difference: Difference) -> Problem:
+    return Problem(
+        "conflict",
+        str(ref),
+        f"{difference.field} was set to another value by field manager {difference.manager}",
+        "set force_conflicts to take it over, or leave the Secret to that manager",
+    )
+
+
+def _cert_manager_problems(wanted: Wanted, ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
+    metadata = live.get("metadata") or {}
+    certificate = (metadata.get("annotations") or {}).get("cert-manager.io/certificate-name") or next(
+        (
+            owner.get("name")
+            for owner in metadata.get("ownerReferences") or ()
+            if str(owner.get("apiVersion")).startswith("cert-manager.io/")
+        ),
+        None,
+    )
+    if not certificate or wanted.from_cert_manager:
+        return []
+    return [
+        Problem(
+            "cert_manager_owned",
+            str(ref),
+            f"cert-manager keeps this Secret for its Certificate {certificate} and would undo the change at the next renewal",
+            f"let cert-manager keep it and put the client CA in a credential of its own named {ref.name}{CA_SUFFIX}, which istiod reads first; "
+            "or set override_cert_manager",
+        )
+    ]
+
+
+def _terminating(ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
+    if not (live.get("metadata") or {}).get("deletionTimestamp"):
+        return []
+    return [Problem("terminating", str(ref), "the Secret is being deleted", "wait until its finalizers are done and run again")]
+
+
+def _replacement(
+    wanted: Wanted,
+    ref: Ref,
+    live: Mapping[str, Any],
+    desired: Mapping[str, Any],
+    before: dict[str, Any],
+    after: dict[str, Any],
+    why: str,
+    problems: list[Problem],
+) -> Plan:
+    """Delete and create anew. Proxies that run keep the old pair meanwhile; one that starts just then waits for the new one."""
+    if not wanted.replace:
+        problems = [
+            *problems,
+            Problem(
+                "needs_replace",
+                str(ref),
+                f"the Secret cannot be changed in place: {why}",
+                "set replace: true to have it deleted and made anew (running gateways keep serving the old pair in between)",
+            ),
+        ]
+    uid = (live.get("metadata") or {}).get("uid")
+    writes = (Write("delete", desired, uid=uid), Write("apply", desired, force=wanted.force))
+    return Plan(ref, "replaced", (f"cannot be changed in place: {why}",), writes, before, after, tuple(problems))
+
+
+def _reasons(found: tuple[Difference, ...], before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Differences as a person would say them: a certificate by its fingerprints rather than as `data.tls.crt differs`."""
+    reasons = []
+    for what in ("certificate", "ca_certificate"):
+        old, new = (before.get(what) or {}).get("fingerprint_sha256"), (after.get(what) or {}).get("fingerprint_sha256")
+        if old and new and old != new:
+            reasons.append(
+                f"{what} {old[:11]}… replaced by {new[:11]}… (serial {after[what]['serial']}, valid until {after[what]['not_after']})"
+            )
+    return [*reasons, *map(str, found)]
+
+
+def _is_ours(live: Mapping[str, Any] | None, owner: str) -> bool:
+    labels = ((live or {}).get("metadata") or {}).get("labels") or {}
+    return labels.get(MANAGED_BY_LABEL) == MANAGED_BY and labels.get(OWNER_LABEL) == owner
+
+
+def _show_facts(plan: Plan, live: Mapping[str, Any] | None, describe: Describe) -> Plan:
+    """The plan with what may be shown of a Secret instead of its bytes."""
+    return Plan(plan.ref, plan.action, plan.reasons, plan.writes, describe(decode(live)) if live else None, None, plan.problems)

@@ -1,0 +1,251 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Credentials as Secrets: which keys a layout has, and which of a Secret's keys istiod would read. Pure.
+
+istiod's rules are those of `pilot/pkg/credentials/kube/secrets.go` (ExtractCertInfo, ExtractRoot) in
+https://github.com/istio/istio/blob/release-1.31/pilot/pkg/credentials/kube/secrets.go
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..problems import Problem
+from .ownership import metadata, owner_value
+
+Layout = Literal["tls", "generic", "split"]
+LAYOUTS: tuple[Layout, ...] = ("tls", "generic", "split")
+
+CA_SUFFIX = "-cacert"
+TLS_TYPE = "kubernetes.io/tls"
+OPAQUE_TYPE = "Opaque"
+_UNREAD_TYPES = ("helm.sh/release.v1", "kubernetes.io/service-account-token")
+"""Types that istiod's informer filters out; any other type is read."""
+_SIZE_LIMIT = 1024 * 1024
+"""Bytes of data in one Secret: MaxSecretSize in https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/types.go"""
+
+READ_KEYS = ("cert", "key", "cacert", "crl", "tls.crt", "tls.key", "ca.crt", "ca.crl", "tls.ocsp-staple")
+"""Every key that istiod looks at."""
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a gateway is to have: a certificate with its key, and perhaps a CA for the clients; PEM (the staple is DER)."""
+
+    name: str
+    namespace: str
+    layout: Layout
+    certificate: bytes | None = None
+    private_key: bytes | None = None
+    ca_certificate: bytes | None = None
+    crl: bytes | None = None
+    ocsp_staple: bytes | None = None
+
+    def __repr__(self) -> str:  # key material stays out of tracebacks and test output
+        return f"Credential({self.namespace}/{self.name}, {self.layout})"
+
+    @property
+    def owner(self) -> str:
+        return owner_value("credential", self.name)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What istiod takes from one Secret's data, and from which keys; an empty value counts as absent."""
+
+    certificate: bytes | None = None
+    private_key: bytes | None = None
+    ocsp_staple: bytes | None = None
+    ca_certificate: bytes | None = None
+    ca_crl: bytes | None = None
+    keys: tuple[str, ...] = ()
+    """The keys that the above came from."""
+
+    def __repr__(self) -> str:
+        return f"Reading(keys={self.keys})"
+
+
+def read_as_istiod(data: Mapping[str, bytes]) -> Reading:
+    """What istiod would read from a Secret with this data."""
+    keys: list[str] = []
+
+    def take(key: str) -> bytes | None:
+        value = data.get(key) or None
+        if value is not None and key not in keys:
+            keys.append(key)
+        return value
+
+    certificate = private_key = staple = ca = ca_crl = None
+    if data.get("cert") and data.get("key"):
+        certificate, private_key = take("cert"), take("key")
+    elif data.get("tls.crt") and data.get("tls.key"):
+        certificate, private_key, staple = take("tls.crt"), take("tls.key"), take("tls.ocsp-staple")
+    if data.get("cacert"):
+        ca, ca_crl = take("cacert"), take("crl")
+    elif data.get("ca.crt"):
+        ca, ca_crl = take("ca.crt"), take("ca.crl")
+    return Reading(certificate, private_key, staple, ca, ca_crl, tuple(keys))
+
+
+def layout_of(data: Mapping[str, bytes], has_ca_secret: bool = False) -> str:
+    """The layout of what istiod reads: `tls`, `generic`, `split`, `mixed` (pair and CA from different layouts), `ca-only` or `none`."""
+    keys = read_as_istiod(data).keys
+    pair = "generic" if "cert" in keys else "tls" if "tls.crt" in keys else None
+    ca = "generic" if "cacert" in keys else "tls" if "ca.crt" in keys else None
+    if pair is None:
+        return "ca-only" if ca else "none"
+    if has_ca_secret:
+        return "split"
+    return pair if ca in (None, pair) else "mixed"
+
+
+def secrets(credential: Credential) -> dict[str, dict[str, bytes]]:
+    """Secret name -> its data, in the order in which they are added: the CA's Secret of a split credential first.
+
+    Removed they are in reverse. Were the pair's Secret written first, a MUTUAL server would find a pair without its CA in between.
+    """
+
+    def present(**values: bytes | None) -> dict[str, bytes]:
+        return {key.replace("__", "-").replace("_", "."): value for key, value in values.items() if value}
+
+    if credential.layout == "tls":
+        return {
+            credential.name: present(
+                tls_crt=credential.certificate,
+                tls_key=credential.private_key,
+                ca_crt=credential.ca_certificate,
+                ca_crl=credential.crl,
+                tls_ocsp__staple=credential.ocsp_staple,
+            )
+        }
+    pair = present(cert=credential.certificate, key=credential.private_key)
+    ca = present(cacert=credential.ca_certificate, crl=credential.crl)
+    if credential.layout == "generic":
+        return {credential.name: {**pair, **ca}}
+    return {**({credential.name + CA_SUFFIX: ca} if ca else {}), credential.name: pair}
+
+
+def secret_type(data: Mapping[str, bytes], live_type: str | None) -> str:
+    """The type that a Secret is to have: its own where it exists (it cannot be changed, and istiod does not look at it)."""
+    return live_type or (TLS_TYPE if {"tls.crt", "tls.key"} <= data.keys() else OPAQUE_TYPE)
+
+
+def type_can_hold(live_type: str, data: Mapping[str, bytes]) -> bool:
+    """Whether the API server accepts this data in a Secret of this type, and istiod reads it."""
+    if live_type == TLS_TYPE:
+        return {"tls.crt", "tls.key"} <= data.keys()
+    return live_type == OPAQUE_TYPE or (
+        not live_type.startswith(("kubernetes.io/", "bootstrap.kubernetes.io/")) and live_type not in _UNREAD_TYPES
+    )
+
+
+def manifest(
+    credential: Credential,
+    secret_name: str,
+    data: Mapping[str, bytes],
+    *,
+    live_type: str | None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The Secret to apply; `data` rather than `stringData`, which server-side apply does not merge with it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(secret_name, credential.namespace, owner=credential.owner, labels=labels, annotations=annotations),
+        "type": secret_type(data, live_type),
+        "data": encode(data),
+    }
+
+
+def encode(data: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
+
+
+def decode(secret: Mapping[str, Any] | None) -> dict[str, bytes]:
+    """The data of a live Secret."""
+    decoded = {}
+    for key, value in ((secret or {}).get("data") or {}).items():
+        try:
+            decoded[key] = base64.b64decode(value or "")
+        except (binascii.Error, ValueError):  # the API server lets none through; a hand-made one in a test might
+            decoded[key] = b""
+    return decoded
+
+
+def shape_problems(credential: Credential, *, where: str) -> tuple[Problem, ...]:
+    """What is wrong with a credential regardless of the certificates' content: its name, its parts, its size."""
+    found: list[Problem] = []
+
+    def problem(code: str, message: str, remedy: str, severity: Literal["error", "warning"] = "error") -> None:
+        found.append(Problem(code, where, message, remedy, severity))
+
+    name = credential.name
+    if len(name) > 253 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", name):
+        problem(
+            "invalid_name",
+            f"expected a Secret's name (lower-case letters, digits, '-' and '.', at most 253), found {name!r}",
+            "choose such a name; a credential is looked up in the gateway's own namespace, so it is never written as namespace/name",
+        )
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", credential.namespace):
+        problem("invalid_namespace", f"expected a namespace's name, found {credential.namespace!r}", "correct it")
+    has_pair = bool(credential.certificate or credential.private_key)
+    if bool(credential.certificate) != bool(credential.private_key):
+        given, missing = ("certificate", "private_key") if credential.certificate else ("private_key", "certificate")
+        problem("incomplete_pair", f"expected certificate and private_key, found only {given}", f"give {missing} or {missing}_path too")
+    if not has_pair and not credential.ca_certificate:
+        problem(
+            "nothing_given",
+            "expected a certificate with its private key, or a CA certificate, found neither",
+            "give certificate_path and private_key_path",
+        )
+    if has_pair and name.endswith(CA_SUFFIX):
+        problem(
+            "cacert_suffix",
+            f"istiod takes a credential whose name ends in {CA_SUFFIX} for a CA alone and would never serve this certificate",
+            "choose a name without that suffix",
+        )
+    if credential.layout == "split" and name.endswith(CA_SUFFIX):
+        problem("cacert_suffix", f"layout split adds {CA_SUFFIX} to the name itself", f"name it {name.removesuffix(CA_SUFFIX)}")
+    if credential.layout == "split" and not has_pair:
+        problem(
+            "incomplete_pair",
+            "layout split is a pair and its CA in two Secrets, found no pair",
+            f"for a CA alone use layout generic and the name {name}{CA_SUFFIX}",
+        )
+    if credential.crl and not credential.ca_certificate:
+        problem(
+            "crl_without_ca",
+            "a CRL is read together with the CA certificate that issued it, found none",
+            "give ca_certificate or ca_certificate_path too",
+        )
+    if credential.ocsp_staple and (credential.layout != "tls" or not has_pair):
+        problem(
+            "ocsp_staple_layout",
+            f"istiod reads an OCSP staple only beside tls.crt and tls.key, found layout {credential.layout}",
+            "use layout tls",
+        )
+    for prefix in ("istio", "prometheus"):
+        if name.startswith(prefix):
+            problem(
+                "reserved_prefix",
+                f"Istio before 1.8 ignores credentials whose name begins with {prefix!r}",
+                "choose another name if such a version is in use",
+                "warning",
+            )
+    for secret_name, data in secrets(credential).items():
+        size = sum(map(len, data.values()))
+        if size > _SIZE_LIMIT:
+            largest = max(data, key=lambda key: len(data[key]))
+            problem(
+                "too_large",
+                f"Secret {secret_name} would hold {size} bytes ({largest}: {len(data[largest])}), and the API server takes {_SIZE_LIMIT} at most",
+                "leave out certificates that no client needs, or split the CA bundle",
+            )
+    return tuple(found)
