@@ -1,0 +1,487 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""External services behind an egress gateway: from a module's arguments to checked values, with every problem found on the way."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from ..problems import Problem, Rejected
+from .egress import (
+    MESH_PORT_NAME,
+    NAME_PATTERNS,
+    TLS_PORT_NAME,
+    CertificateFiles,
+    EgressGateway,
+    Endpoint,
+    Mode,
+    ObjectName,
+    Origination,
+    Part,
+    PodGroup,
+    Protocol,
+    Resolution,
+)
+from .reference import namespace_problems, pair_problems, parse_reference
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_HOST_LABEL = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
+_SUBDOMAIN_MAX = 253
+_HOST_MAX = 255
+_T = TypeVar("_T")
+
+
+class _Reader:
+    """Collects problems while options are read, so that users see all of them at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def wrong(self, code: str, where: str, message: str, remedy: str) -> None:
+        self.problems.append(Problem(code, where, message, remedy))
+
+    def label(self, where: str, option: str, value: str) -> str:
+        if not _LABEL.fullmatch(value):
+            self.wrong(
+                "invalid_name",
+                f"{where}.{option}" if where else option,
+                f"expected a DNS label (lower-case letters, digits and hyphens, 63 characters at most), found {value!r}",
+                "choose another name",
+            )
+        return value
+
+    def port(self, where: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+            self.wrong("invalid_port", where, f"expected a port number from 1 to 65535, found {value!r}", "give the port's number")
+            return 0
+        return value
+
+    def one_of(self, where: str, value: Any, choices: Sequence[_T]) -> _T:
+        if value not in choices:
+            self.wrong("invalid_choice", where, f"expected one of {', '.join(map(str, choices))}, found {value!r}", "choose one of them")
+            return choices[0]
+        return cast(_T, value)
+
+
+def from_arguments(params: Mapping[str, Any]) -> tuple[Origination, ...]:
+    """The services that a module's arguments describe; raises `Rejected` with every problem found.
+
+    `params` holds one service (`name`, `host`, ...), or `services`, of which each inherits the other options and may override them.
+    Options that are absent or None take their defaults.
+    """
+    reader = _Reader()
+    given = {option: value for option, value in params.items() if value is not None}
+    services = given.pop("services", None)
+    if services is not None and ("name" in given or "host" in given):
+        reader.wrong(
+            "services_and_name",
+            "services",
+            "expected one service (name, host) or a list of services, found both",
+            "move name and host into an item of services",
+        )
+    originations = []
+    if services is None:
+        originations.append(_origination(reader, "", given))
+    else:
+        shared = {option: value for option, value in given.items() if option not in ("name", "host")}
+        for index, service in enumerate(services):
+            originations.append(_origination(reader, f"services[{index}]", _inherit(shared, service)))
+    if not reader.problems:
+        _check_distinct(reader, originations)
+    if reader.problems:
+        raise Rejected(reader.problems)
+    return tuple(originations)
+
+
+def _inherit(shared: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str, Any]:
+    own = {option: value for option, value in service.items() if value is not None}
+    merged = {**shared, **own}
+    for option, other in (("credential_name", "certificate_files"), ("certificate_files", "credential_name")):
+        if option in own and other not in own:
+            merged.pop(other, None)
+    for option in ("gateway", "objects"):
+        if option in own and option in shared:
+            merged[option] = {**_given(shared[option]), **_given(own[option])}
+    return merged
+
+
+def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {option: value for option, value in (options or {}).items() if value is not None}
+
+
+def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origination:
+    prefix = f"{where}." if where else ""
+    for option in ("name", "host"):
+        if not given.get(option):
+            reader.wrong("missing_option", f"{prefix}{option}", f"expected {option}, found none", f"set {option}")
+    name = str(given.get("name") or "")
+    host = str(given.get("host") or "").lower()
+    if name:
+        reader.label(where, "name", name)
+    if host:
+        _check_host(reader, f"{prefix}host", host)
+    gateway = _gateway(reader, f"{prefix}gateway", _given(given.get("gateway")))
+    namespace = reader.label(where, "namespace", str(given.get("namespace") or gateway.namespace))
+    mode = reader.one_of(f"{prefix}mode", given.get("mode", "MUTUAL"), cast(Sequence[Mode], ("MUTUAL", "SIMPLE")))
+    objects = _objects(reader, prefix, name, namespace, gateway, _given(given.get("objects")))
+    credential_name, files = _identity(reader, prefix, mode, given, gateway, objects["originating_rule"].namespace)
+    http_port = reader.port(f"{prefix}http_port", given.get("http_port", 80))
+    tls_port = reader.port(f"{prefix}tls_port", given.get("tls_port", 443))
+    if http_port == tls_port and http_port:
+        reader.wrong(
+            "same_port",
+            f"{prefix}tls_port",
+            f"expected a port other than http_port, found {tls_port} for both",
+            "clients speak HTTP on http_port and the gateway speaks TLS to tls_port: give them different numbers",
+        )
+    resolution = reader.one_of(f"{prefix}resolution", given.get("resolution", "DNS"), cast(Sequence[Resolution], ("DNS", "STATIC", "NONE")))
+    sans = given.get("subject_alt_names")
+    origination = Origination(
+        where=f"{where} ({name})" if where and name else where or name or "name",
+        name=name,
+        host=host,
+        namespace=namespace,
+        gateway=gateway,
+        mode=mode,
+        objects=objects,
+        sni=str(given.get("sni") or host),
+        subject_alt_names=(host,) if sans is None else tuple(map(str, sans)),
+        credential_name=credential_name,
+        files=files,
+        http_port=http_port,
+        tls_port=tls_port,
+        protocol=reader.one_of(f"{prefix}protocol", given.get("protocol", "HTTP"), cast(Sequence[Protocol], ("HTTP", "HTTP2", "GRPC"))),
+        resolution=resolution,
+        endpoints=_endpoints(reader, f"{prefix}endpoints", resolution, given.get("endpoints") or ()),
+        export_to=_export_to(reader, f"{prefix}export_to", given.get("export_to") or ()),
+        rule_export_to=_export_to(reader, f"{prefix}rule_export_to", given.get("rule_export_to") or (".",)),
+        client_namespaces=tuple(
+            reader.label(where, f"client_namespaces[{index}]", str(client))
+            for index, client in enumerate(dict.fromkeys(given.get("client_namespaces") or ()))
+        ),
+        direct_tls=bool(given.get("direct_tls", False)),
+        prevent_bypass=bool(given.get("prevent_bypass", False)),
+        dns=_pods(reader, f"{prefix}dns", given.get("dns"), PodGroup("kube-system", {"k8s-app": "kube-dns"}, 53)),
+        control_plane=_pods(
+            reader, f"{prefix}control_plane", given.get("control_plane"), PodGroup("istio-system", {"app": "istiod"}, 15012)
+        ),
+    )
+    if origination.sni != host:
+        _check_host(reader, f"{prefix}sni", origination.sni)
+    if origination.prevent_bypass:
+        _check_bypass(reader, prefix, origination)
+    return origination
+
+
+def _check_host(reader: _Reader, where: str, host: str) -> None:
+    if "*" in host:
+        reader.wrong(
+            "wildcard_host",
+            where,
+            f"expected one host name, found the wildcard {host!r}",
+            "list each host as a service of its own: the gateway has to know which server to connect to and which name to verify "
+            "(Istio documents wildcard egress only for TLS that clients originate themselves, through an additional SNI proxy)",
+        )
+        return
+    if is_ip(host):
+        reader.wrong(
+            "host_is_address",
+            where,
+            f"expected a DNS name, found the address {host}",
+            "name the service (the name is what clients ask for and what the certificate is checked against) and give the address in endpoints",
+        )
+    elif not is_fqdn(host) or "." not in host:
+        reader.wrong(
+            "invalid_host",
+            where,
+            f"expected a fully qualified DNS name such as api.example.com, found {host!r}",
+            "give the whole name, without scheme, port, path or trailing dot",
+        )
+
+
+def is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_fqdn(text: str) -> bool:
+    """As istiod's ValidateFQDN sees it: labels of 63 characters at most, 255 altogether."""
+    return 0 < len(text) <= _HOST_MAX and all(_HOST_LABEL.fullmatch(label) for label in text.split("."))
+
+
+def _gateway(reader: _Reader, where: str, given: Mapping[str, Any]) -> EgressGateway:
+    defaults = EgressGateway()
+    selector = given.get("selector")
+    if selector is not None and not selector:
+        reader.wrong(
+            "empty_selector",
+            f"{where}.selector",
+            "expected the labels of the egress gateway's pods, found none",
+            "an empty selector would configure every gateway of the mesh: give labels such as {istio: egressgateway}",
+        )
+    return EgressGateway(
+        selector={str(key): str(value) for key, value in (selector or defaults.selector).items()},
+        service=reader.label(where, "service", str(given.get("service", defaults.service))),
+        namespace=reader.label(where, "namespace", str(given.get("namespace", defaults.namespace))),
+        port=reader.port(f"{where}.port", given.get("port", defaults.port)),
+        cluster_domain=str(given.get("cluster_domain", defaults.cluster_domain)),
+    )
+
+
+def _identity(
+    reader: _Reader, prefix: str, mode: Mode, given: Mapping[str, Any], gateway: EgressGateway, rule_namespace: str
+) -> tuple[str | None, CertificateFiles | None]:
+    credential_name = given.get("credential_name") or None
+    files = CertificateFiles(**_given(given["certificate_files"])) if given.get("certificate_files") else None
+    if credential_name and files:
+        reader.wrong(
+            "two_sources",
+            f"{prefix}certificate_files",
+            "expected one source of certificates, found credential_name and certificate_files",
+            "keep credential_name: istiod delivers and rotates it; certificate_files needs mounts in the gateway's pods",
+        )
+    if mode == "MUTUAL" and not credential_name and not files:
+        reader.wrong(
+            "no_client_certificate",
+            f"{prefix}credential_name",
+            "mode MUTUAL presents a client certificate, and none was given",
+            "set credential_name (a Secret with key, certificate and CA in the gateway's namespace) or certificate_files, or use mode SIMPLE",
+        )
+    if credential_name:
+        _check_credential(reader, f"{prefix}credential_name", mode, str(credential_name), gateway, rule_namespace)
+    if files:
+        _check_files(reader, f"{prefix}certificate_files", mode, files)
+    return (str(credential_name) if credential_name else None), files
+
+
+def _check_credential(reader: _Reader, where: str, mode: Mode, name: str, gateway: EgressGateway, rule_namespace: str) -> None:
+    try:
+        reference = parse_reference(name, where)
+    except Rejected as rejected:
+        reader.problems += rejected.problems
+        return
+    if mode == "MUTUAL":
+        reader.problems += pair_problems(reference, where)
+    reader.problems += namespace_problems(reference, where, (gateway.namespace,))
+    if reference.scheme == "configmap" and reference.namespace != rule_namespace:
+        reader.wrong(
+            "configmap_in_other_namespace",
+            where,
+            f"expected a ConfigMap of the originating rule's namespace {rule_namespace}, found {name!r}, which istiod refuses",
+            f"use configmap://{rule_namespace}/{reference.name}",
+        )
+
+
+def _check_files(reader: _Reader, where: str, mode: Mode, files: CertificateFiles) -> None:
+    for option, path in files.given.items():
+        if not path.startswith("/") and not (option == "ca_certificate" and path == "system"):
+            reader.wrong(
+                "relative_path",
+                f"{where}.{option}",
+                f"expected an absolute path inside the gateway's pods, found {path!r}",
+                "give the path under which the Secret is mounted, for example /etc/istio/nginx-client-certs/tls.crt",
+            )
+    if mode == "MUTUAL":
+        for option in ("certificate", "private_key"):
+            if option not in files.given:
+                reader.wrong(
+                    "no_client_certificate",
+                    f"{where}.{option}",
+                    f"mode MUTUAL needs certificate and private_key, and {option} is missing",
+                    f"set {option}, or use mode SIMPLE",
+                )
+    else:
+        for option in ("certificate", "private_key"):
+            if option in files.given:
+                reader.wrong(
+                    "client_certificate_unused",
+                    f"{where}.{option}",
+                    f"mode SIMPLE presents no client certificate, and {option} was given",
+                    "use mode MUTUAL, or remove it",
+                )
+
+
+def _endpoints(reader: _Reader, where: str, resolution: Resolution, items: Sequence[Mapping[str, Any]]) -> tuple[Endpoint, ...]:
+    if resolution == "NONE" and items:
+        reader.wrong(
+            "endpoints_unused",
+            where,
+            f"resolution NONE connects to the address that the client asked for, and {len(items)} endpoints were given",
+            "use resolution STATIC (addresses) or DNS (names)",
+        )
+    if resolution == "STATIC" and not items:
+        reader.wrong(
+            "endpoints_missing",
+            where,
+            "resolution STATIC needs endpoints, and none were given",
+            "give their addresses, or use resolution DNS",
+        )
+    endpoints = []
+    for index, item in enumerate(items):
+        here = f"{where}[{index}]"
+        given = _given(item)
+        address = str(given.get("address") or "")
+        if resolution == "STATIC" and not is_ip(address):
+            reader.wrong(
+                "invalid_endpoint",
+                f"{here}.address",
+                f"resolution STATIC takes IP addresses, found {address!r}",
+                "give an address, or use resolution DNS",
+            )
+        elif resolution == "DNS" and not is_ip(address) and not is_fqdn(address):
+            reader.wrong(
+                "invalid_endpoint",
+                f"{here}.address",
+                f"expected a DNS name or an IP address, found {address!r}",
+                "give the name without scheme, port or path",
+            )
+        ports = given.get("ports") or {}
+        for port_name in sorted(set(ports) - {MESH_PORT_NAME, TLS_PORT_NAME}):
+            reader.wrong(
+                "unknown_port_name",
+                f"{here}.ports.{port_name}",
+                f"expected the port names {MESH_PORT_NAME} and {TLS_PORT_NAME}, found {port_name!r}",
+                f"map {TLS_PORT_NAME} to the port on which the endpoint takes TLS",
+            )
+        endpoints.append(
+            Endpoint(
+                address=address,
+                ports={str(key): reader.port(f"{here}.ports.{key}", _as_int(value)) for key, value in ports.items()},
+                labels={str(key): str(value) for key, value in (given.get("labels") or {}).items()},
+                locality=given.get("locality"),
+                weight=given.get("weight"),
+            )
+        )
+    return tuple(endpoints)
+
+
+def _as_int(value: Any) -> Any:
+    """Templates yield `"443"` where 443 is meant."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _export_to(reader: _Reader, where: str, values: Sequence[str]) -> tuple[str, ...]:
+    entries = tuple(dict.fromkeys(map(str, values)))
+    if "*" in entries and len(entries) > 1:
+        reader.wrong("invalid_export_to", where, f"expected * alone or namespaces, found {', '.join(entries)}", "remove * or the others")
+    for entry in entries:
+        if entry == "~":
+            reader.wrong("invalid_export_to", where, "~ hides an object from everyone", "list the clients' namespaces")
+        elif entry not in ("*", ".") and not _LABEL.fullmatch(entry):
+            reader.wrong("invalid_export_to", where, f"expected a namespace, '.' or '*', found {entry!r}", "list the clients' namespaces")
+    return entries
+
+
+def _pods(reader: _Reader, where: str, options: Mapping[str, Any] | None, default: PodGroup) -> PodGroup:
+    given = _given(options)
+    labels = given.get("labels", default.labels)
+    if not labels:
+        reader.wrong(
+            "empty_selector", f"{where}.labels", "expected the pods' labels, found none", "an empty selector would admit every pod"
+        )
+    return PodGroup(
+        reader.label(where, "namespace", str(given.get("namespace", default.namespace))),
+        {str(key): str(value) for key, value in labels.items()},
+        reader.port(f"{where}.port", given.get("port", default.port)),
+    )
+
+
+def _objects(
+    reader: _Reader, prefix: str, name: str, namespace: str, gateway: EgressGateway, given: Mapping[str, Any]
+) -> dict[Part, ObjectName]:
+    """Where each object lives. The rules live where the gateway is: see `egress_objects.py`."""
+    homes: dict[Part, str] = {"originating_rule": gateway.namespace, "first_hop_rule": gateway.namespace}
+    objects: dict[Part, ObjectName] = {}
+    for part, pattern in NAME_PATTERNS.items():
+        chosen = _given(given.get(part))
+        here = f"{prefix}objects.{part}"
+        made = str(chosen.get("name") or (pattern.format(name=name) if name else ""))
+        home = str(chosen.get("namespace") or homes.get(part, namespace))
+        if "namespace" in chosen:
+            reader.label(here, "namespace", home)
+        too_long = len(made) > (63 if part == "gateway" else _SUBDOMAIN_MAX)
+        if made and (too_long or not all(_LABEL.fullmatch(label) for label in made.split(".")) or (part == "gateway" and "." in made)):
+            kind = "DNS label (63 characters at most, no dots)" if part == "gateway" else "DNS name in lower case"
+            reader.wrong(
+                "invalid_name", f"{here}.name", f"expected a {kind}, found {made!r}", f"shorten the service's name or set {here}.name"
+            )
+        objects[part] = ObjectName(home, made)
+    return objects
+
+
+def _check_bypass(reader: _Reader, prefix: str, origination: Origination) -> None:
+    where = f"{prefix}prevent_bypass"
+    if origination.direct_tls:
+        reader.wrong(
+            "bypass_and_direct_tls",
+            where,
+            "prevent_bypass lets clients reach nothing but the gateway, and direct_tls routes them past it",
+            "turn one of them off",
+        )
+    if not origination.client_namespaces:
+        reader.wrong(
+            "client_namespaces_missing",
+            f"{prefix}client_namespaces",
+            "prevent_bypass makes a NetworkPolicy in each namespace of clients, and none was named",
+            "list them in client_namespaces",
+        )
+    own = {
+        origination.gateway.namespace: "the egress gateway",
+        origination.control_plane.namespace: "istiod",
+        origination.dns.namespace: "the cluster's DNS",
+    }
+    for index, client in enumerate(origination.client_namespaces):
+        if client in own:
+            reader.wrong(
+                "bypass_policy_cuts_off",
+                f"{prefix}client_namespaces[{index}]",
+                f"the NetworkPolicy would hold for every pod of {client}, and {own[client]} runs there",
+                "run clients in namespaces of their own",
+            )
+
+
+def _check_distinct(reader: _Reader, originations: Sequence[Origination]) -> None:
+    def distinct(code: str, option: str, key: Callable[[Origination], Any], remedy: str) -> None:
+        first: dict[Any, Origination] = {}
+        for origination in originations:
+            value = key(origination)
+            other = first.setdefault(value, origination)
+            if other is not origination:
+                shown = "/".join(value) if isinstance(value, tuple) else value
+                reader.wrong(code, f"{origination.where}: {option}", f"{shown} is already used by {other.where}", remedy)
+
+    distinct("duplicate_name", "name", lambda one: (one.namespace, one.name), "give every service a name of its own")
+    distinct(
+        "duplicate_subset",
+        "name",
+        lambda one: (one.gateway.host, one.subset),
+        "give every service behind a gateway a name of its own: it names the first hop's subset, of which istiod keeps only the oldest",
+    )
+    distinct(
+        "duplicate_host",
+        "host",
+        lambda one: one.host,
+        "describe a host once: istiod keeps one route and one TLS server for it, and drops the later ones",
+    )
+    if reader.problems:
+        return
+    taken: dict[tuple[str, ObjectName], tuple[Origination, Part]] = {}
+    for origination in originations:
+        for part, target in origination.objects.items():
+            if part == "network_policy" or (part == "direct_virtual_service" and not origination.direct_tls):
+                continue
+            other, other_part = taken.setdefault((part.rsplit("_", 1)[-1], target), (origination, part))
+            if (other, other_part) != (origination, part):
+                reader.wrong(
+                    "duplicate_object",
+                    f"{origination.where}: objects.{part}",
+                    f"{target} is already the name of {other_part} of {other.where}",
+                    "give every object a name of its own",
+                )
