@@ -1,0 +1,30 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Needs Python 3.11 or newer, and for the sandbox Go (fetched from PyPI where PATH has none that is new enough).
+
+PYTHON ?= python3
+VENV := .venv
+SANDBOX := $(VENV)/bin/python -m sandbox
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: environment
+environment: ## Make .venv with Ansible, the collections and every tool
+	@$(PYTHON) tools/environment.py dev
+
+.PHONY: sandbox
+sandbox: environment ## Start a real Istio mesh on loopback, building it the first time
+	@$(SANDBOX) up
+
+.PHONY: down
+down: ## Stop the mesh
+	@if [ -x $(VENV)/bin/python ]; then $(SANDBOX) down; fi
+
+.PHONY: status
+status: environment ## What of the mesh runs, and whether it is healthy
+	@$(SANDBOX) status

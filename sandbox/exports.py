@@ -1,0 +1,66 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operator's identity, and `.sandbox/env`: what a shell sources to work with the sandbox."""
+
+from __future__ import annotations
+
+import shlex
+
+from . import kube, layout, pki
+from .progress import Failure, say
+
+OPERATOR = ("istio-system", "meshops-operator")
+NO_PROXY = ",".join(["localhost", layout.LOCAL, layout.INGRESS, "127.0.0.0/8"])
+
+
+def make_operator() -> None:
+    """The service account with exactly the Role that is shipped, and a kubeconfig with a new token for it."""
+    namespace, account = OPERATOR
+    if layout.OPERATOR_RBAC.is_file():
+        kube.apply(layout.OPERATOR_RBAC)
+    else:
+        say(f"note: {layout.OPERATOR_RBAC} is missing: the operator's service account has no rights")
+        kube.apply(text=f"{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {account}, namespace: {namespace}}}}}")
+    if kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}") is None:
+        raise Failure(f"{layout.OPERATOR_RBAC}: expected a ServiceAccount {account} in namespace {namespace}, found none")
+    pki.write_private(layout.OPERATOR_KUBECONFIG, kube.kubeconfig(account, kube.token(namespace, account)))
+
+
+def variables() -> dict[str, str]:
+    return {
+        "KUBECONFIG": str(layout.KUBECONFIG),
+        "OPERATOR_KUBECONFIG": str(layout.OPERATOR_KUBECONFIG),
+        "INGRESS_HOST": layout.INGRESS_HTTPS[0],
+        "SECURE_INGRESS_PORT": str(layout.INGRESS_HTTPS[1]),
+        "MESH_CLIENT": layout.at(layout.MESH_HTTP),
+        "EGRESS_LOG": str(layout.EGRESS_LOG),
+        "ISTIOCTL": str(layout.BIN / "istioctl"),
+        # there are no Pods through which istioctl could reach istiod
+        "ISTIOCTL_XDS_ADDRESS": layout.at(layout.ISTIOD_GRPC),
+        "ISTIOCTL_PLAINTEXT": "true",
+        "ANSIBLE_COLLECTIONS_PATH": str(layout.VENV / "collections"),
+        "ANSIBLE_PYTHON_INTERPRETER": str(layout.VENV / "bin" / "python"),
+        "ANSIBLE_INVENTORY": str(layout.INVENTORY),
+    }
+
+
+def text() -> str:
+    """For any POSIX shell; may be sourced more than once."""
+    lines = ["# Written by `make sandbox`, removed by `make down`: . .sandbox/env"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in variables().items()]
+    front = f"{layout.VENV / 'bin'}:{layout.BIN}"
+    lines += [
+        f"case $PATH in {shlex.quote(front)}:*) ;; *) PATH={shlex.quote(front)}:$PATH ;; esac",
+        "export PATH",
+        "# a proxy for the way out must not stand between us and the loopback",
+        f'case ",${{NO_PROXY:-}}," in *,{layout.INGRESS},*) ;; *) NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{NO_PROXY}" ;; esac',
+        "no_proxy=$NO_PROXY",
+        "export NO_PROXY no_proxy",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def write() -> None:
+    pki.write_private(layout.ENV, text().encode())

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who holds a TCP port: told from /proc, so that a clash is reported with the name of the other program."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from .progress import Failure
+
+LISTEN = "0A"
+UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+def decode_address(text: str) -> tuple[str, int]:
+    """`0100007F:1F90` as the kernel writes it (each 32-bit word in the host's byte order) -> (`127.0.0.1`, 8080)."""
+    host, port = text.split(":")
+    raw = b"".join(int(host[start : start + 8], 16).to_bytes(4, "little") for start in range(0, len(host), 8))
+    if len(raw) == 16 and raw[:12] == b"\0" * 10 + b"\xff\xff":
+        raw = raw[12:]
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw), int(port, 16)
+
+
+def listeners(proc: Path = Path("/proc")) -> list[tuple[str, int, int, str]]:
+    """Every listening TCP socket: address, port, owner's user id, inode."""
+    found = []
+    for table in ("net/tcp", "net/tcp6"):
+        try:
+            lines = (proc / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == LISTEN:
+                found.append((*decode_address(fields[1]), int(fields[7]), fields[9]))
+    return found
+
+
+def socket_owners(inodes: set[str], proc: Path = Path("/proc")) -> dict[str, int]:
+    """Socket inode -> process id, as far as this user may look."""
+    owners: dict[str, int] = {}
+    for entry in proc.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            for descriptor in (entry / "fd").iterdir():
+                match = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
+                if match and match[1] in inodes:
+                    owners.setdefault(match[1], int(entry.name))
+        except OSError:
+            continue
+    return owners
+
+
+def command_line(pid: int, proc: Path = Path("/proc")) -> str:
+    try:
+        return (proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:160]
+    except OSError:
+        return "(gone)"
+
+
+def holders(place: tuple[str, int]) -> list[str]:
+    """Who listens where `place` would have to: `nginx -g daemon off; (pid 12)`."""
+    clashing = [entry for entry in listeners() if entry[1] == place[1] and entry[0] in (place[0], "0.0.0.0", "::")]  # noqa: S104
+    owners = socket_owners({inode for _, _, _, inode in clashing})
+    told = []
+    for address, port, uid, inode in clashing:
+        pid = owners.get(inode)
+        who = f"pid {pid}: {command_line(pid)}" if pid else f"a process of user id {uid} (run as that user or as root to see which)"
+        told.append(f"{address}:{port} is held by {who}")
+    return told
+
+
+def trouble_with(place: tuple[str, int]) -> str | None:
+    """Why a server could not listen there, or None."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+            probe.listen(1)
+            return None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "; ".join(holders(place)) or f"{place[0]}:{place[1]} is in use, by a process that cannot be seen from here"
+            if error.errno == errno.EACCES:
+                first = UNPRIVILEGED.read_text().strip() if UNPRIVILEGED.exists() else "1024"
+                return (
+                    f"{place[0]}:{place[1]} may not be bound by this user: ports below {first} are privileged here. "
+                    f"Run as root, or allow it with `sudo sysctl -w net.ipv4.ip_unprivileged_port_start={min(place[1], 80)}`"
+                )
+            return f"{place[0]}:{place[1]} cannot be bound: {error.strerror}"
+
+
+def require_free(places: Iterable[tuple[tuple[str, int], str]]) -> None:
+    """Every port that the sandbox needs; all that are not to be had are named at once."""
+    troubles = [f"  {purpose}: {trouble}" for place, purpose in places if (trouble := trouble_with(place))]
+    if troubles:
+        raise Failure("the sandbox cannot listen where it has to (stop what holds the ports, then try again):\n" + "\n".join(troubles))
