@@ -1,0 +1,160 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the bytes that a user gives to a credential that has been checked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from ..problems import Problem, Rejected
+from ..tls import checks, facts, material
+from .credential import Credential, Layout, read_as_istiod, shape_problems
+
+T = TypeVar("T")
+
+PARTS = ("certificate", "private_key", "pkcs12", "ca_certificate", "crl", "ocsp_staple")
+"""What a credential can be made from; each is content or a path."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bytes, and the argument that they came from."""
+
+    data: bytes
+    where: str
+
+    def __repr__(self) -> str:
+        return f"Source({self.where})"
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What the material has to satisfy."""
+
+    hosts: tuple[str, ...] = ()
+    purpose: Literal["server", "client"] = "server"
+    min_remaining: timedelta = timedelta()
+    trust_anchors: tuple[material.Certificate, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A credential and everything that was found out about it."""
+
+    credential: Credential
+    certificate: dict[str, Any] | None
+    """Facts about the leaf."""
+    ca_certificate: dict[str, Any] | None
+    problems: tuple[Problem, ...]
+    unusable: tuple[Problem, ...]
+    """Problems that no `on_invalid` can turn into warnings: there is nothing that could be stored."""
+
+
+def check(
+    name: str,
+    namespace: str,
+    layout: Layout,
+    sources: Mapping[str, Source],
+    demands: Demands,
+    *,
+    private_key_passphrase: str | None,
+    pkcs12_passphrase: str | None,
+    now: datetime,
+    where: str,
+) -> Checked:
+    """Parses and judges everything that was given; finds all problems, not only the first."""
+    unusable: list[Problem] = []
+    problems: list[Problem] = []
+
+    def attempt(parse: Callable[[], T]) -> T | None:
+        try:
+            return parse()
+        except Rejected as rejected:
+            unusable.extend(rejected.problems)
+            return None
+
+    given = dict(sources)
+    if bundle_source := given.pop("pkcs12", None):
+        if clashing := [part for part in ("certificate", "private_key") if part in given]:
+            unusable.append(
+                Problem(
+                    "given_twice",
+                    bundle_source.where,
+                    f"expected the pair once, found a PKCS#12 bundle and {' and '.join(clashing)}",
+                    "give one of them",
+                )
+            )
+        elif bundle := attempt(lambda: material.read_pkcs12(bundle_source.data, passphrase=pkcs12_passphrase, where=bundle_source.where)):
+            given["certificate"] = Source(bundle.chain, bundle_source.where)
+            given["private_key"] = Source(bundle.private_key, bundle_source.where)
+
+    def parsed(part: str, parse: Callable[[bytes, str], T]) -> T | None:
+        source = given.get(part)
+        return attempt(lambda: parse(source.data, source.where)) if source else None
+
+    chain = parsed("certificate", lambda data, place: material.read_chain(data, where=place))
+    key = parsed("private_key", lambda data, place: material.read_private_key(data, passphrase=private_key_passphrase, where=place))
+    cas = parsed("ca_certificate", lambda data, place: material.read_chain(data, where=place))
+    crls = parsed("crl", lambda data, place: material.read_crls(data, where=place))
+    staple = parsed("ocsp_staple", lambda data, place: material.read_ocsp_staple(data, where=place))
+
+    if chain and key:
+        problems += checks.check_pair(
+            chain,
+            key,
+            purpose=demands.purpose,
+            hosts=demands.hosts,
+            min_remaining=demands.min_remaining,
+            trust_anchors=demands.trust_anchors,
+            now=now,
+            where=given["certificate"].where,
+        )
+    if cas:
+        problems += checks.check_ca(cas, min_remaining=demands.min_remaining, now=now, where=given["ca_certificate"].where)
+    if crls and cas:
+        problems += checks.check_crls(crls, cas, now=now, where=given["crl"].where)
+    if chain and staple:
+        problems += checks.check_ocsp_staple(staple, chain, now=now, where=given["ocsp_staple"].where)
+
+    def data(part: str) -> bytes | None:
+        return given[part].data if part in given else None
+
+    credential = Credential(
+        name,
+        namespace,
+        layout,
+        certificate=data("certificate"),
+        private_key=key.pem if key else data("private_key"),
+        ca_certificate=data("ca_certificate"),
+        crl=data("crl"),
+        ocsp_staple=data("ocsp_staple"),
+    )
+    for problem in shape_problems(credential, where=where):
+        (unusable if problem.severity == "error" else problems).append(problem)
+    return Checked(
+        credential,
+        facts.describe(chain[0], now) if chain else None,
+        facts.describe(cas[0], now) if cas else None,
+        tuple(problems),
+        tuple(unusable),
+    )
+
+
+def describe_data(secret_data: Mapping[str, bytes], now: datetime) -> dict[str, Any]:
+    """What may be shown of a Secret: the facts of what istiod reads from it, never the bytes."""
+    reading = read_as_istiod(secret_data)
+    shown: dict[str, Any] = {"keys": sorted(secret_data)}
+    for what, pem in (("certificate", reading.certificate), ("ca_certificate", reading.ca_certificate)):
+        if pem is None:
+            continue
+        try:
+            shown[what] = facts.describe(material.read_chain(pem, where=what)[0], now)
+        except Rejected as rejected:
+            shown[what] = {"unreadable": rejected.problems[0].message}
+    if reading.ca_crl:
+        shown["crl"] = "present"
+    return shown
