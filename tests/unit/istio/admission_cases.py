@@ -168,7 +168,10 @@ CASES = (
     Case("redirect", gateway(server(tls={"httpsRedirect": True}, port=port(80, "http", "HTTP")))),
     Case("plain HTTP with TLS", gateway(server(port=port(80, "http", "HTTP"))), ("plaintext_with_tls",)),
     Case(
-        "redirect with files", gateway(server(tls={"httpsRedirect": True, **PAIR}, port=port(80, "http", "HTTP"))), ("plaintext_with_tls",)
+        "redirect with files",
+        gateway(server(tls={"httpsRedirect": True, **PAIR}, port=port(80, "http", "HTTP"))),
+        ("plaintext_with_tls",),
+        ("passthrough_with_certificates",),
     ),
     Case("TCP with TLS", gateway(server(port=port(9000, "tcp", "TCP"))), ("plaintext_with_tls",)),
     Case("redirect of HTTPS", gateway(server(tls={**SIMPLE, "httpsRedirect": True})), warnings=("redirect_without_http",)),
