@@ -49,7 +49,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+,.^_`|~A-Za-z0-9-]+")
 _PSEUDO_HEADERS = (":method", ":scheme", ":authority", ":path", ":status")
 _JWT_CLAIM = re.compile(r"@request\.auth\.claims(?:\..+|\[.+\])", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HEADER_VALUE = re.compile(r"(?:[^%]|%[^%(]*(?:\((?:\\.|[^\\)])*\) *)?%)*", re.DOTALL)
+_ARGUMENT = r'(?:\\.|[^"\\)])*'
+_ARGUMENTS = rf'\( *(?:\[ *"{_ARGUMENT}"(?: *, *"{_ARGUMENT}")* *\] *|[^\[ ]{_ARGUMENT})\) *'
+_HEADER_VALUE = re.compile(rf"(?:[^%]|%[^%(]*(?:{_ARGUMENTS})?%)*", re.DOTALL)  # %VARIABLE%, %VARIABLE(arguments)%, %% for a percent sign
 _INT32 = 2**31 - 1
 _REGEX_MAX = 1024
 
