@@ -12,6 +12,7 @@ Does nothing when pyproject.toml has not changed since. Needs no Galaxy: see [to
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -50,11 +51,13 @@ def make(group: str) -> None:
     directory = DIRECTORIES[group]
     pyproject = ROOT / "pyproject.toml"
     stamp = directory / ".made-from"
+    parsed = tomllib.loads(pyproject.read_text())
+    settings = parsed["tool"]["meshops"]["collections"]
     # the path is part of it: a virtual environment cannot be moved
-    wanted = hashlib.sha256(pyproject.read_bytes() + str(directory).encode() + sys.version.encode()).hexdigest()
+    made_from = json.dumps([parsed["dependency-groups"], settings, str(directory), sys.version], sort_keys=True)
+    wanted = hashlib.sha256(made_from.encode()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    settings = tomllib.loads(pyproject.read_text())["tool"]["meshops"]["collections"]
     say(f"making {directory.name} (about a minute with nothing cached)")
     run(sys.executable, "-m", "venv", "--clear", directory)
     pip: list[str | Path] = [directory / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
