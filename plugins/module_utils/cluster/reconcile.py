@@ -146,19 +146,19 @@ def read(cluster: Cluster, wanted: Iterable[tuple[Resource, Ref]]) -> dict[Ref, 
                 answers.update({ref: threads.submit(cluster.get, resource, namespace, ref.name) for ref in refs})
                 continue
             by_name = {item["metadata"]["name"]: item for item in cluster.list(resource, namespace or None)}
-            found.update({ref: _with_kind(by_name.get(ref.name), resource) for ref in refs})
+            found.update({ref: with_kind(by_name[ref.name], resource) if ref.name in by_name else None for ref in refs})
         found.update({ref: answer.result() for ref, answer in answers.items()})
     return found
 
 
 def owned(cluster: Cluster, resource: Resource, namespace: str | None, label_selector: str) -> list[dict[str, Any]]:
     """The live objects that carry certain labels, for pruning."""
-    return [_with_kind(item, resource) or {} for item in cluster.list(resource, namespace, label_selector=label_selector)]
+    return [with_kind(item, resource) for item in cluster.list(resource, namespace, label_selector=label_selector)]
 
 
-def _with_kind(item: dict[str, Any] | None, resource: Resource) -> dict[str, Any] | None:
-    """Items of a LIST carry no kind."""
-    return None if item is None else {"apiVersion": resource.api_version, "kind": resource.kind, **item}
+def with_kind(item: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    """An item of a LIST, which carries no kind, as a GET would give it."""
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **item}
 
 
 def plan_apply(manifest: Manifest, live: Manifest | None, *, force: bool = False) -> Plan:
