@@ -67,6 +67,7 @@ def controllers() -> Component:
         f"--bind-address={layout.CONTROLLERS[0]}",
         f"--secure-port={layout.CONTROLLERS[1]}",
         f"--authentication-kubeconfig={CONTROLLERS_KUBECONFIG}",
+        "--authentication-skip-lookup",  # nobody aggregates APIs here, so there is no configuration to look up
         f"--authorization-kubeconfig={CONTROLLERS_KUBECONFIG}",
     ]
     return Component("kube-controller-manager", [str(word) for word in command], ports=(layout.CONTROLLERS,))

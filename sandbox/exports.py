@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 
 from . import kube, layout, pki
-from .progress import Failure, say
+from .progress import Failure
 
 OPERATOR = ("istio-system", "meshops-operator")
 NO_PROXY = ",".join(["localhost", layout.LOCAL, layout.INGRESS, "127.0.0.0/8"])
@@ -16,12 +16,10 @@ NO_PROXY = ",".join(["localhost", layout.LOCAL, layout.INGRESS, "127.0.0.0/8"])
 
 def make_operator() -> None:
     """The service account with exactly the Role that is shipped, and a kubeconfig with a new token for it."""
+    if not layout.OPERATOR_RBAC.is_file():
+        raise Failure(f"{layout.OPERATOR_RBAC} is missing: it holds the operator's service account and Role")
+    kube.apply(layout.OPERATOR_RBAC)
     namespace, account = OPERATOR
-    if layout.OPERATOR_RBAC.is_file():
-        kube.apply(layout.OPERATOR_RBAC)
-    else:
-        say(f"note: {layout.OPERATOR_RBAC} is missing: the operator's service account has no rights")
-        kube.apply(text=f"{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {account}, namespace: {namespace}}}}}")
     if kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}") is None:
         raise Failure(f"{layout.OPERATOR_RBAC}: expected a ServiceAccount {account} in namespace {namespace}, found none")
     pki.write_private(layout.OPERATOR_KUBECONFIG, kube.kubeconfig(account, kube.token(namespace, account)))
@@ -36,9 +34,8 @@ def variables() -> dict[str, str]:
         "MESH_CLIENT": layout.at(layout.MESH_HTTP),
         "EGRESS_LOG": str(layout.EGRESS_LOG),
         "ISTIOCTL": str(layout.BIN / "istioctl"),
-        # there are no Pods through which istioctl could reach istiod
-        "ISTIOCTL_XDS_ADDRESS": layout.at(layout.ISTIOD_GRPC),
-        "ISTIOCTL_PLAINTEXT": "true",
+        # for `istioctl proxy-status`: there are no Pods through which it could reach istiod
+        "ISTIOCTL_XDS_ADDRESS": layout.at(layout.ISTIOD_XDS),
         "ANSIBLE_COLLECTIONS_PATH": str(layout.VENV / "collections"),
         "ANSIBLE_PYTHON_INTERPRETER": str(layout.VENV / "bin" / "python"),
         "ANSIBLE_INVENTORY": str(layout.INVENTORY),

@@ -78,7 +78,8 @@ def holders(place: tuple[str, int]) -> list[str]:
 
 def trouble_with(place: tuple[str, int]) -> str | None:
     """Why a server could not listen there, or None."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(place)
