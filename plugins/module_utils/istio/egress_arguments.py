@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -26,12 +25,11 @@ from .egress import (
     Protocol,
     Resolution,
 )
+from .names import domain_fault, is_address
 from .reference import namespace_problems, pair_problems, parse_reference
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_HOST_LABEL = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
 _SUBDOMAIN_MAX = 253
-_HOST_MAX = 255
 _T = TypeVar("_T")
 
 
@@ -187,33 +185,20 @@ def _check_host(reader: _Reader, where: str, host: str) -> None:
             "(Istio documents wildcard egress only for TLS that clients originate themselves, through an additional SNI proxy)",
         )
         return
-    if is_ip(host):
+    if is_address(host):
         reader.wrong(
             "host_is_address",
             where,
             f"expected a DNS name, found the address {host}",
             "name the service (the name is what clients ask for and what the certificate is checked against) and give the address in endpoints",
         )
-    elif not is_fqdn(host) or "." not in host:
+    elif domain_fault(host) or "." not in host or host.endswith("."):
         reader.wrong(
             "invalid_host",
             where,
             f"expected a fully qualified DNS name such as api.example.com, found {host!r}",
             "give the whole name, without scheme, port, path or trailing dot",
         )
-
-
-def is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_fqdn(text: str) -> bool:
-    """As istiod's ValidateFQDN sees it: labels of 63 characters at most, 255 altogether."""
-    return 0 < len(text) <= _HOST_MAX and all(_HOST_LABEL.fullmatch(label) for label in text.split("."))
 
 
 def _gateway(reader: _Reader, where: str, given: Mapping[str, Any]) -> EgressGateway:
@@ -328,14 +313,14 @@ def _endpoints(reader: _Reader, where: str, resolution: Resolution, items: Seque
         here = f"{where}[{index}]"
         given = _given(item)
         address = str(given.get("address") or "")
-        if resolution == "STATIC" and not is_ip(address):
+        if resolution == "STATIC" and not is_address(address):
             reader.wrong(
                 "invalid_endpoint",
                 f"{here}.address",
                 f"resolution STATIC takes IP addresses, found {address!r}",
                 "give an address, or use resolution DNS",
             )
-        elif resolution == "DNS" and not is_ip(address) and not is_fqdn(address):
+        elif resolution == "DNS" and not is_address(address) and (domain_fault(address) or "*" in address):
             reader.wrong(
                 "invalid_endpoint",
                 f"{here}.address",
