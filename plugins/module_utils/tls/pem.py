@@ -1,0 +1,230 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PEM blocks in a file, as strictly as Envoy reads them, and what a file is that holds none.
+
+Envoy (BoringSSL) finds a block only where a line begins with `-----BEGIN`: a byte order mark, an indented block or two blocks on one
+line make it refuse the whole credential, while text between blocks and CRLF line ends are fine. Python's readers are more forgiving, so
+what they accept says nothing about Envoy; hence this reader.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes that are looked at: far more than a Secret may hold (1 MiB), and enough for every bundle of public CAs."""
+
+_BOUNDARY = re.compile(rb"-----(BEGIN|END)([^\r\n]*)")
+_LABEL = re.compile(rb" ([^-\r\n]{1,60})-----[ \t]*")
+_PATH = re.compile(
+    rb"(?:[~.]{0,2}/|[A-Za-z]:\\)?[^\s\x00-\x1f\x7f<>|]{1,400}\.(?:pem|crt|cer|cert|key|p12|pfx|der|crl|txt)|[~.]{0,2}/[^\n\x00]{1,400}"
+)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{16,}={0,2}\s*")
+
+PRIVATE_KEY_LABELS = frozenset(
+    {
+        "PRIVATE KEY",
+        "ENCRYPTED PRIVATE KEY",
+        "RSA PRIVATE KEY",
+        "EC PRIVATE KEY",
+        "DSA PRIVATE KEY",
+        "OPENSSH PRIVATE KEY",
+        "ANY PRIVATE KEY",
+    }
+)
+CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE"})
+CRL_LABELS = frozenset({"X509 CRL"})
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a PEM file; `number` counts the file's blocks from 1, `line` its lines from 1."""
+
+    label: str
+    number: int
+    line: int
+    text: bytes = field(repr=False)
+    """From `-----BEGIN` to the end of the END line, as it stands in the file (without the line end)."""
+    body: bytes = field(repr=False)
+
+    def der(self) -> bytes | None:
+        """The decoded content, or None where it is no Base64."""
+        try:
+            return base64.b64decode(self.body.translate(None, b" \t\r\n"), validate=True)
+        except binascii.Error:
+            return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file turned out to be instead, in words that fit behind "found", and the remedy."""
+
+    what: str
+    remedy: str
+
+
+def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
+    """The blocks in `data` and what is wrong with its structure, one phrase each that names block and line."""
+    blocks: list[Block] = []
+    defects: list[str] = []
+    number = 0
+    start: tuple[str, int, int] | None = None  # label, offset of BEGIN, offset behind its line
+    for match in _BOUNDARY.finditer(data):
+        at, kind = match.start(), match[1]
+        line_start = data.rfind(b"\n", 0, at) + 1
+        if at != line_start:
+            defects.append(_off_the_line(data, line_start, at))
+            start = None
+            continue
+        label = _LABEL.fullmatch(match[2])
+        if label is None:
+            glued = b"-----BEGIN" in match[2]
+            defects.append(
+                f"line {_line(data, at)} holds two boundaries: a line end is missing behind -----END...-----"
+                if glued
+                else f"line {_line(data, at)} is no proper PEM boundary (five dashes, BEGIN or END, a label, five dashes)"
+            )
+            start = None
+            continue
+        name = label[1].decode("ascii", "replace")
+        if kind == b"BEGIN":
+            number += 1
+            if start is not None:
+                defects.append(_truncated(number - 1, start[0], _line(data, start[1])))
+            start = (name, at, match.end())
+        elif start is None:
+            defects.append(f"line {_line(data, at)} ends a block ({name}) that no line begins")
+        elif start[0] != name:
+            defects.append(
+                f"block {number} begins as {start[0]} in line {_line(data, start[1])} and ends as {name} in line {_line(data, at)}"
+            )
+            start = None
+        else:
+            blocks.append(Block(name, number, _line(data, start[1]), data[start[1] : match.end()], data[start[2] : at]))
+            start = None
+    if start is not None:
+        defects.append(_truncated(number, start[0], _line(data, start[1])))
+    return tuple(blocks), tuple(defects)
+
+
+def _line(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1
+
+
+def _truncated(number: int, label: str, line: int) -> str:
+    return f"block {number} ({label}, line {line}) is truncated: it has no END line"
+
+
+def _off_the_line(data: bytes, line_start: int, at: int) -> str:
+    before, line = data[line_start:at], _line(data, at)
+    if before.strip() == b"":
+        return f"the PEM boundary in line {line} is indented, which Envoy does not read"
+    if before.endswith(b"\r"):
+        return f"the lines end in a bare carriage return before the boundary in line {line}, which Envoy does not read"
+    if b"\\n" in before:
+        return f"line {line} holds the two characters \\n where line ends belong"
+    return f"the PEM boundary in line {line} does not stand at the line's beginning"
+
+
+def identify(data: bytes) -> Found:
+    """What `data` is, where it holds none of the blocks that were looked for. Nothing of its content is told, but labels of PEM blocks."""
+    if len(data) > LARGEST:
+        return Found(f"{len(data)} bytes", f"give a file of at most {LARGEST // 1024 // 1024} MiB; a Secret holds 1 MiB at most")
+    text = data.strip()
+    if not text:
+        return Found(
+            "nothing: it is empty" if not data else "nothing but white space", "look whether the file was written, or the variable set"
+        )
+    encoded = _encoding(data)
+    if encoded:
+        return encoded
+    if text.startswith(b"$ANSIBLE_VAULT;"):
+        return Found("a text encrypted by Ansible Vault", "give it as content through a lookup that decrypts it, or decrypt the file first")
+    if b"-----BEGIN" in data or b"-----END" in data:
+        return _blocks(data)
+    if text.startswith(b"LS0tLS1CRUdJTi"):
+        return Found("PEM that is encoded in Base64 once more, as in a Secret's data", "decode it first (b64decode)")
+    return _binary(data, text) or Found(
+        "neither PEM nor any other known format", "give the file in PEM: text with -----BEGIN ...----- lines"
+    )
+
+
+def _encoding(data: bytes) -> Found | None:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"-\x00-\x00-\x00" in data[:4096] or b"\x00-\x00-\x00-" in data[:4096]:
+        return Found("text in UTF-16", "save it as plain ASCII or UTF-8 without a byte order mark")
+    if data[:3] == b"\xef\xbb\xbf":
+        return Found("text that begins with a UTF-8 byte order mark, which Envoy does not read", "save it without the byte order mark")
+    return None
+
+
+def _blocks(data: bytes) -> Found:
+    blocks, defects = scan(data)
+    if defects:
+        return Found("; ".join(defects[:3]), "give the file whole, each boundary on a line of its own")
+    labels = sorted({_plain(block.label) for block in blocks})
+    return Found(f"PEM of another kind ({', '.join(labels)})", "look whether the files were mixed up")
+
+
+def _plain(label: str) -> str:
+    return "".join(letter for letter in label if letter.isprintable())
+
+
+def _binary(data: bytes, text: bytes) -> Found | None:
+    if data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"):
+        return Found("a Java key store", "convert it to PKCS#12: keytool -importkeystore -deststoretype PKCS12")
+    kind = der_kind(data)
+    if kind == "PKCS#12":
+        return Found("a PKCS#12 bundle", "give it through the PKCS#12 option, or convert it with openssl pkcs12")
+    if kind is not None:
+        return Found(f"{kind} in DER, the binary form", f"convert it to PEM: {_CONVERT.get(kind, 'openssl ... -inform der -outform pem')}")
+    if text.startswith(b"MI") and _BASE64.fullmatch(text):
+        return Found("Base64 without the PEM lines around it", "put -----BEGIN ...----- and -----END ...----- lines around it")
+    if b"\n" not in text and _PATH.fullmatch(text):
+        return Found("what looks like a path instead of content", "give a path through the option whose name ends in _path")
+    return None
+
+
+_CONVERT = {
+    "a certificate": "openssl x509 -inform der",
+    "a private key": "openssl pkey -inform der",
+    "a public key": "openssl pkey -pubin -inform der",
+    "a CRL": "openssl crl -inform der",
+    "a PKCS#7 bundle": "openssl pkcs7 -inform der -print_certs",
+    "a certificate request": "openssl req -inform der",
+}
+
+
+def der_kind(data: bytes) -> str | None:
+    """What a DER structure is: `PKCS#12`, `a certificate`, `a private key`, ... or None; `a PKCS#7 bundle` also for BER."""
+    if len(data) < 8 or data[:1] != b"\x30":
+        return None
+    head = data[:64]
+    if b"\x02\x01\x03\x30" in head[:12] and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07" in head:
+        return "PKCS#12"
+    if b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" in head[:24]:
+        return "a PKCS#7 bundle"
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
+    from cryptography.x509 import ocsp
+
+    loaders = (
+        ("a certificate", lambda: x509.load_der_x509_certificate(data)),
+        ("a CRL", lambda: x509.load_der_x509_crl(data)),
+        ("a certificate request", lambda: x509.load_der_x509_csr(data)),
+        ("an OCSP response", lambda: ocsp.load_der_ocsp_response(data)),
+        ("a private key", lambda: load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True)),
+        ("a public key", lambda: load_der_public_key(data)),
+    )
+    for kind, load in loaders:
+        try:
+            load()
+        except TypeError:  # an encrypted key, whose passphrase was not given
+            return "a private key"
+        except Exception:  # noqa: S112  what the libraries raise on foreign bytes is not documented
+            continue
+        return kind
+    return None
