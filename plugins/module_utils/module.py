@@ -29,6 +29,7 @@ class Call:
 
     params: Mapping[str, Any]
     check_mode: bool
+    diff_mode: bool
     now: datetime
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Call:
     def finish(self, outcome: Outcome, **more: Any) -> dict[str, Any]:
         """The result of a module that wrote (or would have written) objects."""
         self.notes += outcome.notes
-        return {"changed": outcome.changed, "diff": outcome.diff(), **more}
+        return {"changed": outcome.changed, **({"diff": outcome.diff()} if self.diff_mode else {}), **more}
 
 
 def run_module(
@@ -60,7 +61,7 @@ def run_module(
 ) -> None:
     """Runs a module's `act` and exits. `needs` are the third-party libraries that it imports on its way."""
     module = AnsibleModule(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
-    call = Call(params=module.params, check_mode=module.check_mode, now=datetime.now(UTC))
+    call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
     def stop(number: int, _frame: Any) -> None:
         raise Stopped(signal.Signals(number).name)
@@ -101,7 +102,6 @@ def _failures(outcome: Outcome) -> dict[str, Any]:
     return {
         "failures": [{**plan.as_result(), "error": str(error)} for plan, error in outcome.failed],
         "not_tried": [plan.as_result() for plan in outcome.skipped],
-        "diff": outcome.diff(),
     }
 
 

@@ -30,7 +30,7 @@ class Problem:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}. {self.remedy}. [{self.code}]"
+        return f"{self.where}: {self.message}. {self.remedy[:1].upper()}{self.remedy[1:]}. [{self.code}]"
 
     def as_result(self) -> dict[str, str]:
         """The problem as a module returns it."""

@@ -295,17 +295,17 @@ from typing import Any
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS, content_or_path, duration
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import Wanted, plan_credential, refs
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of, read
-from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import Credential
+from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import Credential, shape_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import (
     PARTS,
     Checked,
     Demands,
     Source,
-    check,
+    check_material,
     describe_data,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
-from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors, warnings
 from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain
 
 CREDENTIAL_OPTIONS: dict[str, dict[str, Any]] = {
@@ -411,21 +411,21 @@ def prepare(call: Call, where: str, options: Mapping[str, Any], anchors: dict[An
     except Rejected as rejected:
         problems += rejected.problems
         demands = Demands()
-    checked = check(
-        name,
-        namespace,
-        layout,
+    checked = check_material(
         given,
         demands,
+        now=call.now,
         private_key_passphrase=options["private_key_passphrase"],
         pkcs12_passphrase=options["pkcs12_passphrase"],
-        now=call.now,
-        where=where_named.removesuffix(": "),
     )
-    unusable = [*problems, *checked.unusable] if not problems else [*problems, *(p for p in checked.unusable if p.code != "nothing_given")]
+    credential = Credential(name, namespace, layout, **checked.parts)
+    shape = shape_problems(credential, where=where_named.removesuffix(": "))
+    if problems:  # what could not be read was given all the same
+        shape = tuple(problem for problem in shape if problem.code not in ("nothing_given", "incomplete_pair"))
+    problems += [*checked.unusable, *errors(shape)]
     lenient = options["on_invalid"] == "warn"
     judged = [replace(problem, severity="warning") if lenient else problem for problem in checked.problems]
-    return Wanted(checked.credential, where_named, **rules), checked, [*unusable, *judged]
+    return Wanted(credential, where_named, **rules), checked, [*problems, *warnings(shape), *judged]
 
 
 def duplicates(wanted: list[Wanted]) -> list[Problem]:

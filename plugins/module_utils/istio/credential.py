@@ -30,7 +30,7 @@ _UNREAD_TYPES = ("helm.sh/release.v1", "kubernetes.io/service-account-token")
 _SIZE_LIMIT = 1024 * 1024
 """Bytes of data in one Secret: MaxSecretSize in https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/core/types.go"""
 
-READ_KEYS = ("cert", "key", "cacert", "crl", "tls.crt", "tls.key", "ca.crt", "ca.crl", "tls.ocsp-staple")
+READ_KEYS = frozenset(("cert", "key", "cacert", "crl", "tls.crt", "tls.key", "ca.crt", "ca.crl", "tls.ocsp-staple"))
 """Every key that istiod looks at."""
 
 
@@ -91,6 +91,49 @@ def read_as_istiod(data: Mapping[str, bytes]) -> Reading:
     elif data.get("ca.crt"):
         ca, ca_crl = take("ca.crt"), take("ca.crl")
     return Reading(certificate, private_key, staple, ca, ca_crl, tuple(keys))
+
+
+def reading_problems(data: Mapping[str, bytes], *, where: str) -> tuple[Problem, ...]:
+    """What a Secret holds that istiod passes over in silence, or cannot use."""
+    found: list[Problem] = []
+    reading = read_as_istiod(data)
+    for crl, ca, other in (("crl", "cacert", "ca.crt"), ("ca.crl", "ca.crt", "cacert")):
+        if data.get(crl) and crl not in reading.keys and other in reading.keys:
+            found.append(
+                Problem(
+                    "crl_wrong_key",
+                    where,
+                    f"the CRL in {crl} is read only beside {ca}, but the CA is in {other}: istiod ignores it in silence, and revoked certificates pass",
+                    f"put the CRL in {'ca.crl' if other == 'ca.crt' else 'crl'}",
+                )
+            )
+    for certificate, key in (("cert", "key"), ("tls.crt", "tls.key")):
+        if bool(data.get(certificate)) != bool(data.get(key)):
+            present, missing = (certificate, key) if data.get(certificate) else (key, certificate)
+            state = "is empty" if missing in data else "is missing"
+            found.append(
+                Problem("incomplete_pair", where, f"{present} is there and {missing} {state}, so istiod reads neither", f"add {missing}")
+            )
+    if "cert" in reading.keys and data.get("tls.crt") and data["tls.crt"] != data["cert"]:
+        found.append(
+            Problem(
+                "shadowed_pair",
+                where,
+                "cert and key are read before tls.crt and tls.key, which hold another certificate that is never served",
+                "remove the pair that is not meant",
+                "warning",
+            )
+        )
+    if not reading.keys:
+        found.append(
+            Problem(
+                "no_credential",
+                where,
+                f"expected cert and key, tls.crt and tls.key, cacert, or ca.crt, found {', '.join(sorted(data)) or 'no keys'}",
+                "add the keys that istiod reads",
+            )
+        )
+    return tuple(found)
 
 
 def layout_of(data: Mapping[str, bytes], has_ca_secret: bool = False) -> str:

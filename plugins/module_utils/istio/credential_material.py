@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the bytes that a user gives to a credential that has been checked. Pure."""
+"""From the bytes of certificates, keys, CAs and CRLs to what is wrong with them as a whole. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from ..problems import Problem, Rejected
 from ..tls import checks, facts, material
-from .credential import Credential, Layout, read_as_istiod, shape_problems
+from .credential import read_as_istiod, reading_problems
 
 T = TypeVar("T")
 
@@ -43,28 +43,28 @@ class Demands:
 
 @dataclass(frozen=True)
 class Checked:
-    """A credential and everything that was found out about it."""
+    """Parsed material and everything that was found out about it."""
 
-    credential: Credential
+    parts: Mapping[str, bytes]
+    """certificate, private_key, ca_certificate, crl, ocsp_staple as they are to be stored; what is unusable is as it was given."""
     certificate: dict[str, Any] | None
-    """Facts about the leaf."""
+    """Facts about the leaf and its chain."""
     ca_certificate: dict[str, Any] | None
     problems: tuple[Problem, ...]
     unusable: tuple[Problem, ...]
     """Problems that no `on_invalid` can turn into warnings: there is nothing that could be stored."""
 
+    def __repr__(self) -> str:
+        return f"Checked(problems={self.problems}, unusable={self.unusable})"
 
-def check(
-    name: str,
-    namespace: str,
-    layout: Layout,
+
+def check_material(
     sources: Mapping[str, Source],
     demands: Demands,
     *,
-    private_key_passphrase: str | None,
-    pkcs12_passphrase: str | None,
     now: datetime,
-    where: str,
+    private_key_passphrase: str | None = None,
+    pkcs12_passphrase: str | None = None,
 ) -> Checked:
     """Parses and judges everything that was given; finds all problems, not only the first."""
     unusable: list[Problem] = []
@@ -89,8 +89,8 @@ def check(
                 )
             )
         elif bundle := attempt(lambda: material.read_pkcs12(bundle_source.data, passphrase=pkcs12_passphrase, where=bundle_source.where)):
-            given["certificate"] = Source(bundle.chain, bundle_source.where)
-            given["private_key"] = Source(bundle.private_key, bundle_source.where)
+            given["certificate"] = Source(bundle.chain_pem, bundle_source.where)
+            given["private_key"] = Source(bundle.key_pem, bundle_source.where)
 
     def parsed(part: str, parse: Callable[[bytes, str], T]) -> T | None:
         source = given.get(part)
@@ -101,47 +101,45 @@ def check(
     cas = parsed("ca_certificate", lambda data, place: material.read_chain(data, where=place))
     crls = parsed("crl", lambda data, place: material.read_crls(data, where=place))
     staple = parsed("ocsp_staple", lambda data, place: material.read_ocsp_staple(data, where=place))
-
-    if chain and key:
-        problems += checks.check_pair(
-            chain,
-            key,
-            purpose=demands.purpose,
-            hosts=demands.hosts,
-            min_remaining=demands.min_remaining,
-            trust_anchors=demands.trust_anchors,
-            now=now,
-            where=given["certificate"].where,
-        )
+    if chain:
+        common: dict[str, Any] = {
+            "min_remaining": demands.min_remaining,
+            "trust_anchors": demands.trust_anchors,
+            "now": now,
+            "where": given["certificate"].where,
+            "key_where": given["private_key"].where if key else None,
+        }
+        if demands.purpose == "client":
+            problems += checks.check_client_pair(chain, key, **common)
+        else:
+            problems += checks.check_server_pair(chain, key, hosts=demands.hosts, **common)
+            if staple or "ocsp_staple" not in given:
+                place = given["ocsp_staple" if staple else "certificate"].where
+                problems += checks.check_ocsp(staple, chain, issuers=(*(cas or ()), *(demands.trust_anchors or ())), now=now, where=place)
     if cas:
         problems += checks.check_ca(cas, min_remaining=demands.min_remaining, now=now, where=given["ca_certificate"].where)
     if crls and cas:
-        problems += checks.check_crls(crls, cas, now=now, where=given["crl"].where)
-    if chain and staple:
-        problems += checks.check_ocsp_staple(staple, chain, now=now, where=given["ocsp_staple"].where)
-
-    def data(part: str) -> bytes | None:
-        return given[part].data if part in given else None
-
-    credential = Credential(
-        name,
-        namespace,
-        layout,
-        certificate=data("certificate"),
-        private_key=key.pem if key else data("private_key"),
-        ca_certificate=data("ca_certificate"),
-        crl=data("crl"),
-        ocsp_staple=data("ocsp_staple"),
-    )
-    for problem in shape_problems(credential, where=where):
-        (unusable if problem.severity == "error" else problems).append(problem)
+        problems += checks.check_crls(crls, cas, chain=chain or (), now=now, where=given["crl"].where)
+    parts = {part: source.data for part, source in given.items()}
+    if key:
+        parts["private_key"] = key.pem
     return Checked(
-        credential,
-        facts.describe(chain[0], now) if chain else None,
-        facts.describe(cas[0], now) if cas else None,
-        tuple(problems),
-        tuple(unusable),
+        parts, facts.describe(chain, now) if chain else None, facts.describe(cas, now) if cas else None, tuple(problems), tuple(unusable)
     )
+
+
+def judge_data(secret_data: Mapping[str, bytes], demands: Demands, *, now: datetime, where: str) -> tuple[Problem, ...]:
+    """What is wrong with a Secret that exists: with its keys, and with what istiod reads from them."""
+    reading = read_as_istiod(secret_data)
+    parts = {
+        "certificate": reading.certificate,
+        "private_key": reading.private_key,
+        "ca_certificate": reading.ca_certificate,
+        "crl": reading.ca_crl,
+        "ocsp_staple": reading.ocsp_staple,
+    }
+    checked = check_material({part: Source(data, f"{where}: {part}") for part, data in parts.items() if data}, demands, now=now)
+    return (*reading_problems(secret_data, where=where), *checked.unusable, *checked.problems)
 
 
 def describe_data(secret_data: Mapping[str, bytes], now: datetime) -> dict[str, Any]:
@@ -152,7 +150,7 @@ def describe_data(secret_data: Mapping[str, bytes], now: datetime) -> dict[str, 
         if pem is None:
             continue
         try:
-            shown[what] = facts.describe(material.read_chain(pem, where=what)[0], now)
+            shown[what] = facts.describe(material.read_chain(pem, where=what), now)
         except Rejected as rejected:
             shown[what] = {"unreadable": rejected.problems[0].message}
     if reading.ca_crl:
