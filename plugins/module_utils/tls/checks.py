@@ -76,7 +76,7 @@ def check_client_pair(
 
 
 def _empty(where: str) -> tuple[Problem, ...]:
-    return (_error("not_pem", where, "expected at least one certificate, found none", "give the certificate chain, leaf first"),)
+    return (_error("not_pem", where, "expected at least one certificate, found none", "Give the certificate chain, leaf first"),)
 
 
 def _error(code: str, where: str, message: str, remedy: str) -> Problem:
@@ -110,7 +110,7 @@ def _check_pair(
             "trust_anchor_expired",
             where,
             f"expected a trust anchor that is valid, found that {anchor.label} expired on {rfc3339(anchor.not_after)}",
-            "give the CA's present certificate among the trust anchors",
+            "Give the CA's present certificate among the trust anchors",
         )
     yield from _check_issuers(whole, where)
     yield from _check_name_constraints(whole, where)
@@ -130,7 +130,7 @@ def _check_pair(
             "leaf_is_ca",
             where,
             f"expected the certificate of a {purpose}, found a CA's ({leaf.label}): whoever has its key can issue certificates",
-            f"issue a {purpose} certificate of its own (basicConstraints CA:FALSE)",
+            f"Issue a {purpose} certificate of its own (basicConstraints CA:FALSE)",
         )
 
 
@@ -152,7 +152,7 @@ def _check_key_match(leaf: Certificate, key: PrivateKey, where: str, key_where: 
             key_where or where,
             f"expected the private key of {leaf.label} ({leaf.key}, public key SHA-256 {fingerprint(leaf.spki)}), "
             f"found another one ({key.kind}, public key SHA-256 {fingerprint(key.spki)})",
-            "give the key with which the certificate was requested, or the certificate that was issued for this key",
+            "Give the key with which the certificate was requested, or the certificate that was issued for this key",
         )
 
 
@@ -165,7 +165,7 @@ def _check_order(chain: Sequence[Certificate], path: Sequence[Certificate], rest
                 "chain_duplicate",
                 where,
                 f"expected each certificate once, found {certificate.label} {times} times",
-                "remove the repetitions",
+                "Remove the repetitions",
             )
     given = [certificate for certificate in unique if certificate in path]
     wrong = next((place for place, expected in enumerate(path) if given[place] != expected), None)
@@ -176,7 +176,7 @@ def _check_order(chain: Sequence[Certificate], path: Sequence[Certificate], rest
             where,
             f"expected the leaf first and each certificate followed by its issuer, found {given[wrong].label} as certificate "
             f"{chain.index(given[wrong]) + 1} where {path[wrong].label} belongs",
-            f"put them in this order: {order}",
+            f"Put them in this order: {order}",
         )
     broken = [certificate for certificate in rest if not path[-1].is_self_signed and names_match(path[-1], certificate)]
     for certificate in broken:
@@ -185,7 +185,7 @@ def _check_order(chain: Sequence[Certificate], path: Sequence[Certificate], rest
             where,
             f"expected that {certificate.label} (SHA-256 {certificate.fingerprint}) signed {path[-1].label}, which names it as its issuer, "
             "found that the signature was not made with its key",
-            "replace it by the issuer's certificate that belongs to the signature; CAs that were renewed with a new key keep their name",
+            "Replace it by the issuer's certificate that belongs to the signature; CAs that were renewed with a new key keep their name",
         )
     unrelated = [certificate for certificate in rest if certificate not in broken]
     for certificate in unrelated:
@@ -194,7 +194,7 @@ def _check_order(chain: Sequence[Certificate], path: Sequence[Certificate], rest
             where,
             f"expected only {path[0].label} and its issuers, found {certificate.label} (certificate {chain.index(certificate) + 1}), which "
             f"issued none of them",
-            "remove it, or add the certificates between",
+            "Remove it, or add the certificates between",
         )
 
 
@@ -223,7 +223,7 @@ def _check_completeness(
                 "chain_unverified",
                 where,
                 f"expected the intermediates behind {last.label}, found none, and no trust anchors to tell whether {last.issuer} is a root",
-                "append the intermediates, or give trust_anchors if the issuer is a root that every peer trusts",
+                "Append the intermediates, or give trust_anchors if the issuer is a root that every peer trusts",
             )
         return
     if anchor is not None:
@@ -231,13 +231,13 @@ def _check_completeness(
     known = _listed([certificate.label for certificate in trust_anchors], "none")
     if any(names_match(last, certificate) for certificate in trust_anchors) and not last.is_self_signed:
         detail = f"that {last.label} names one of them as its issuer, but was not signed with its key"
-        remedy = "give the CA's certificate whose key made the signature; CAs that were renewed with a new key keep their name"
+        remedy = "Give the CA's certificate whose key made the signature; CAs that were renewed with a new key keep their name"
     elif last.is_self_signed:
         detail = f"that it is self-signed ({last.label})" if len(path) == 1 else f"that it ends in another root, {last.label}"
-        remedy = "add that root to the trust anchors if peers shall trust it, or use a certificate that one of them issued"
+        remedy = "Add that root to the trust anchors if peers shall trust it, or use a certificate that one of them issued"
     else:
         detail = f"that it ends at {last.label}, whose issuer {last.issuer} is missing"
-        remedy = f"append the certificate of {last.issuer}, leaf first, or add it to the trust anchors if it is a root"
+        remedy = f"Append the certificate of {last.issuer}, leaf first, or add it to the trust anchors if it is a root"
     yield _error("chain_incomplete", where, f"expected a chain that leads to one of the trust anchors ({known}), found {detail}", remedy)
 
 
@@ -271,14 +271,14 @@ def _check_issuers(path: Sequence[Certificate], where: str) -> Iterator[Problem]
                 "ca_is_no_ca",
                 where,
                 f"expected that the issuer {certificate.label} is a CA, found that it {flaw}",
-                "have the certificate issued by a CA whose own certificate says CA:TRUE and keyCertSign",
+                "Have the certificate issued by a CA whose own certificate says CA:TRUE and keyCertSign",
             )
         if certificate.path_length is not None and below > certificate.path_length:
             yield _error(
                 "path_too_long",
                 where,
                 f"expected at most {certificate.path_length} intermediates below {certificate.label} (its pathlen), found {below}",
-                "have the certificate issued by a CA further up, or reissue the CA with a greater pathlen",
+                "Have the certificate issued by a CA further up, or reissue the CA with a greater pathlen",
             )
         below += not certificate.is_self_issued
 
@@ -302,7 +302,7 @@ def _check_name_constraints(path: Sequence[Certificate], where: str) -> Iterator
                     "name_constraints_violated",
                     where,
                     f"expected names that the CA {issuer.label} may issue for ({bounds}), found {name}",
-                    "have the certificate issued by a CA that may issue for the name",
+                    "Have the certificate issued by a CA that may issue for the name",
                 )
 
 
@@ -315,7 +315,7 @@ def _within(name: Any, tree: Any) -> bool:
 
 
 def _check_dates(certificate: Certificate, min_remaining: timedelta, now: datetime, where: str, code: str = "expired") -> Iterator[Problem]:
-    renew = "renew it" if not certificate.is_ca else "renew the CA's certificate, and distribute it to the peers first"
+    renew = "Renew it" if not certificate.is_ca else "Renew the CA's certificate, and distribute it to the peers first"
     if certificate.not_after < now:
         days = (now - certificate.not_after).days
         yield _error(
@@ -339,7 +339,7 @@ def _check_dates(certificate: Certificate, min_remaining: timedelta, now: dateti
             where,
             f"expected a certificate that is valid on {rfc3339(now)}, found that {certificate.label} is valid from "
             f"{rfc3339(certificate.not_before)}",
-            "wait until then, or compare the clocks of this machine and of the CA",
+            "Wait until then, or compare the clocks of this machine and of the CA",
         )
 
 
@@ -361,7 +361,7 @@ def _check_usage(leaf: Certificate, purpose: Purpose, where: str) -> Iterator[Pr
             "wrong_key_usage",
             where,
             f"expected keyUsage digitalSignature in {leaf.label}, found {_listed(sorted(leaf.key_usage), 'none')}; {consequence}",
-            "issue the certificate again with keyUsage digitalSignature (and keyEncipherment for RSA), or without the extension",
+            "Issue the certificate again with keyUsage digitalSignature (and keyEncipherment for RSA), or without the extension",
         )
     required, found = _REQUIRED[purpose], leaf.extended_key_usage
     if found is not None and required not in found and "anyExtendedKeyUsage" not in found:
@@ -369,7 +369,7 @@ def _check_usage(leaf: Certificate, purpose: Purpose, where: str) -> Iterator[Pr
             "wrong_extended_key_usage",
             where,
             f"expected extendedKeyUsage {required} in the {purpose} certificate {leaf.label}, found {_listed(found, 'none')}",
-            f"issue the certificate again with extendedKeyUsage {required}, or give the {purpose} certificate if the two were mixed up",
+            f"Issue the certificate again with extendedKeyUsage {required}, or give the {purpose} certificate if the two were mixed up",
         )
 
 
@@ -380,7 +380,7 @@ def _check_issuer_purpose(issuer: Certificate, purpose: Purpose, where: str) -> 
             "wrong_extended_key_usage",
             where,
             f"expected a CA that may issue for {required}, found that {issuer.label} is limited to {_listed(found, 'none')}",
-            f"have the certificate issued by a CA for {required}",
+            f"Have the certificate issued by a CA for {required}",
         )
 
 
@@ -388,20 +388,20 @@ def _check_leaf_key(leaf: Certificate, purpose: Purpose, where: str) -> Iterator
     """Tried with Envoy 1.40: it refuses RSA under 2048 bits, other curves than P-256, P-384 and P-521, and DSA. It loads and serves
     Ed25519, though (not in FIPS builds). As a verifier it takes neither Ed25519 nor P-521 from a peer, and nor do browsers."""
     kind = leaf.key
-    refusal = _refusal(kind)
+    refusal = "it spells out its curve instead of naming it" if leaf.has_explicit_curve else _refusal(kind)
     if refusal:
         yield _error(
             "key_unsupported",
             where,
             f"expected a key that Envoy takes ({_TAKEN}), found {kind} in {leaf.label}: {refusal}",
-            "make a new key, RSA of 2048 bits or more or ECDSA P-256, and have a certificate issued for it",
+            "Make a new key, RSA of 2048 bits or more or ECDSA P-256, and have a certificate issued for it",
         )
     if kind.curve in ("P-384", "P-521"):
         yield _warning(
             "key_too_new",
             where,
             f"expected a key that every Envoy takes, found {kind} in {leaf.label}: Envoy before 1.33 (Istio before 1.25) takes ECDSA P-256 only",
-            "use ECDSA P-256 where older gateways are in use; otherwise nothing is to be done",
+            "Use ECDSA P-256 where older gateways are in use; otherwise nothing is to be done",
         )
     if kind.curve == "P-521" or kind.type == "Ed25519" or (kind.type == "RSA" and (kind.size or 0) > 8192):
         who = {"RSA": "Go programs refuse more than 8192 bits"}.get(kind.type, "browsers, and Envoy as the peer, refuse it")
@@ -410,7 +410,7 @@ def _check_leaf_key(leaf: Certificate, purpose: Purpose, where: str) -> Iterator
             "key_rarely_accepted",
             where,
             f"expected a key that peers of this {purpose} take, found {kind} in {leaf.label}: Envoy presents it, but {who}{fips}",
-            "use ECDSA P-256 or RSA of 2048 to 4096 bits unless you know all peers",
+            "Use ECDSA P-256 or RSA of 2048 to 4096 bits unless you know all peers",
         )
 
 
@@ -435,14 +435,14 @@ def _check_issuer_key(issuer: Certificate, where: str) -> Iterator[Problem]:
             "ca_key_weak",
             where,
             f"expected a CA key of 2048 bits or more, found {kind} in {issuer.label}; OpenSSL and browsers refuse it",
-            "set up a CA with a longer key",
+            "Set up a CA with a longer key",
         )
     elif kind.type in ("DSA", "Ed25519", "Ed448", "unknown") or (kind.type == "ECDSA" and _refusal(kind)):
         yield _error(
             "key_unsupported",
             where,
             f"expected a CA key with which Envoy verifies signatures ({_TAKEN}), found {kind} in {issuer.label}",
-            "set up a CA with an RSA or ECDSA key",
+            "Set up a CA with an RSA or ECDSA key",
         )
 
 
@@ -452,7 +452,7 @@ def _check_signature_hash(certificate: Certificate, where: str) -> Iterator[Prob
             "weak_signature",
             where,
             f"expected a signature over SHA-256 or better, found {certificate.signature_hash.upper()} in {certificate.label}; peers refuse it",
-            "have the certificate issued again with SHA-256",
+            "Have the certificate issued again with SHA-256",
         )
 
 
@@ -462,7 +462,7 @@ def _check_serial(certificate: Certificate, where: str) -> Iterator[Problem]:
             "serial_not_positive",
             where,
             f"expected a positive serial number of at most 20 bytes, found {certificate.serial} in {certificate.label}; some peers refuse it",
-            "have the certificate issued again with a random serial number",
+            "Have the certificate issued again with a random serial number",
         )
 
 
@@ -474,7 +474,7 @@ def _check_hosts(leaf: Certificate, hosts: Iterable[str], where: str) -> Iterato
             where,
             f"expected the hosts as subject alternative names, found none, only the common name {leaf.common_name or '(none)'}; many clients "
             "(browsers, Go, Envoy, Python) refuse such a certificate, curl with OpenSSL takes it",
-            "issue the certificate again with subjectAltName",
+            "Issue the certificate again with subjectAltName",
         )
     for host in dict.fromkeys(hosts):
         name = normalise(host)
@@ -483,7 +483,7 @@ def _check_hosts(leaf: Certificate, hosts: Iterable[str], where: str) -> Iterato
                 "host_invalid",
                 where,
                 f"expected a DNS name, a wildcard (*.example.com) or an IP address, found {host!r}",
-                "give the name alone, without scheme or port",
+                "Give the name alone, without scheme or port",
             )
         elif name != "*" and not covers(host, leaf) and not (nameless and common_name_covers(host, leaf)):
             yield _not_covered(name, leaf, where)
@@ -504,7 +504,7 @@ def _not_covered(name: str, leaf: Certificate, where: str) -> Problem:
         "host_not_covered",
         where,
         f"expected a certificate for {name}, found {found} in {leaf.label}{hint}",
-        f"issue the certificate with subjectAltName {kind}:{name}, or remove the host",
+        f"Issue the certificate with subjectAltName {kind}:{name}, or remove the host",
     )
 
 
@@ -520,16 +520,16 @@ def check_ca(cas: Sequence[Certificate], *, min_remaining: timedelta = _NONE, no
 def _check_ca(cas: Sequence[Certificate], min_remaining: timedelta, now: datetime, where: str) -> Iterator[Problem]:
     for certificate in dict.fromkeys(cas):
         if cas.count(certificate) > 1:
-            yield _warning("chain_duplicate", where, f"expected each CA once, found {certificate.label} repeated", "remove the repetitions")
+            yield _warning("chain_duplicate", where, f"expected each CA once, found {certificate.label} repeated", "Remove the repetitions")
         flaw = _ca_flaw(certificate)
         if flaw:
             yield _error(
                 "ca_is_no_ca",
                 where,
                 f"expected the certificate of a CA, found that {certificate.label} {flaw}",
-                f"give the CA that issued the peers' certificates ({certificate.issuer} issued this one)"
+                f"Give the CA that issued the peers' certificates ({certificate.issuer} issued this one)"
                 if not certificate.is_self_issued
-                else "give the CA that issued the peers' certificates",
+                else "Give the CA that issued the peers' certificates",
             )
         yield from _check_dates(certificate, min_remaining, now, where, "ca_expired")
         yield from _check_issuer_key(certificate, where)
@@ -558,7 +558,7 @@ def _check_crls(
             "crl_without_ca",
             where,
             "expected a CA certificate beside the CRL, found none; Envoy uses a CRL only together with the CA in the same Secret",
-            "give the CA certificate too, or leave the CRL out",
+            "Give the CA certificate too, or leave the CRL out",
         )
         return
     for crl in crls:
@@ -573,14 +573,14 @@ def _check_crls(
                     where,
                     f"expected certificates that are not revoked, found {certificate.label} (serial {certificate.serial}) in the CRL of "
                     f"{crl.issuer}",
-                    "have a new certificate issued",
+                    "Have a new certificate issued",
                 )
                 break
 
 
 def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], now: datetime, where: str) -> Iterator[Problem]:
     if crl.is_delta:
-        yield _error("crl_unsupported", where, f"expected a complete CRL, found a delta CRL of {crl.issuer}", "give the complete CRL")
+        yield _error("crl_unsupported", where, f"expected a complete CRL, found a delta CRL of {crl.issuer}", "Give the complete CRL")
     issuers = [ca for ca in cas if ca.subject == crl.issuer]
     if not issuers:
         yield _warning(
@@ -588,14 +588,14 @@ def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], now: d
             where,
             f"expected CRLs of the CAs beside them ({_listed([ca.label for ca in cas], 'none')}), found one of {crl.issuer}; it takes effect "
             "only for peers that send that CA's certificate themselves",
-            "add the CA that issued the CRL, or give the CRL of the CA that is there",
+            "Add the CA that issued the CRL, or give the CRL of the CA that is there",
         )
     elif not any(crl.signed_by(ca) is not False for ca in issuers):
         yield _error(
             "crl_signature_invalid",
             where,
             f"expected a CRL signed by {crl.issuer}, found that the signature was not made with its key",
-            "fetch the CRL again; a CA that was renewed with a new key issues new CRLs",
+            "Fetch the CRL again; a CA that was renewed with a new key issues new CRLs",
         )
     elif all(ca.key_usage is not None and "cRLSign" not in ca.key_usage for ca in issuers):
         yield _error(
@@ -603,14 +603,14 @@ def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], now: d
             where,
             f"expected keyUsage cRLSign in {crl.issuer}, found {_listed(sorted(issuers[0].key_usage or ()), 'none')}; Envoy refuses its CRL "
             "and with it every peer",
-            "reissue the CA's certificate with cRLSign, or leave the CRL out",
+            "Reissue the CA's certificate with cRLSign, or leave the CRL out",
         )
     if crl.last_update > now:
         yield _error(
             "crl_not_yet_valid",
             where,
             f"expected a CRL that is valid on {rfc3339(now)}, found that the one of {crl.issuer} is valid from {rfc3339(crl.last_update)}",
-            "compare the clocks of this machine and of the CA",
+            "Compare the clocks of this machine and of the CA",
         )
     if crl.next_update is not None and crl.next_update < now:
         current = any(other.issuer == crl.issuer and (other.next_update is None or other.next_update >= now) for other in crls)
@@ -618,9 +618,9 @@ def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], now: d
             f"expected a CRL that is valid on {rfc3339(now)}, found that the one of {crl.issuer} expired on {rfc3339(crl.next_update)}"
         )
         if current:
-            yield _warning("crl_expired", where, f"{message}; a newer one of the same CA is there", "remove the old one")
+            yield _warning("crl_expired", where, f"{message}; a newer one of the same CA is there", "Remove the old one")
         else:
-            yield _error("crl_expired", where, f"{message}; Envoy refuses every peer of that CA", "fetch the CA's present CRL")
+            yield _error("crl_expired", where, f"{message}; Envoy refuses every peer of that CA", "Fetch the CA's present CRL")
 
 
 def _check_crl_coverage(crls: Sequence[Crl], cas: Sequence[Certificate], where: str) -> Iterator[Problem]:
@@ -630,7 +630,7 @@ def _check_crl_coverage(crls: Sequence[Crl], cas: Sequence[Certificate], where: 
                 "crl_incomplete",
                 where,
                 f"expected a CRL of every CA, since there are CRLs at all, found none of {ca.label}; Envoy refuses every peer of that CA",
-                "add its CRL, or remove all of them",
+                "Add its CRL, or remove all of them",
             )
         if not ca.is_self_signed and not any(signed_by(ca, other) is not False for other in cas if other != ca):
             yield _error(
@@ -638,7 +638,7 @@ def _check_crl_coverage(crls: Sequence[Crl], cas: Sequence[Certificate], where: 
                 where,
                 f"expected the issuer of {ca.label} ({ca.issuer}) among the CAs, since there are CRLs, found it missing; Envoy looks for the "
                 "CA itself in its issuer's CRL and refuses every peer",
-                "add the issuers up to the root, with their CRLs, or remove all CRLs",
+                "Add the issuers up to the root, with their CRLs, or remove all CRLs",
             )
 
 
@@ -664,7 +664,7 @@ def _check_ocsp(
                 "ocsp_missing",
                 where,
                 f"expected an OCSP staple, since {leaf.label} promises one (must-staple), found none; Envoy refuses the credential",
-                "give an OCSP response (layout tls), or issue the certificate without the TLS feature extension",
+                "Give an OCSP response (layout tls), or issue the certificate without the TLS feature extension",
             )
         return
     if not _is_for(staple, leaf):
@@ -673,7 +673,7 @@ def _check_ocsp(
             where,
             f"expected an OCSP response for {leaf.label} (serial {leaf.serial}), found one for serial {staple.serial_number:X}; Envoy refuses "
             "the credential",
-            "ask the responder for this certificate",
+            "Ask the responder for this certificate",
         )
         return
     make = _error if leaf.must_staple else _warning
@@ -684,21 +684,21 @@ def _check_ocsp(
             "ocsp_expired",
             where,
             f"expected an OCSP response that is valid on {rfc3339(now)}, found {found}; {consequence}",
-            "ask the responder again, and repeat that before nextUpdate",
+            "Ask the responder again, and repeat that before nextUpdate",
         )
     if staple.this_update > now:
         yield _warning(
             "ocsp_not_yet_valid",
             where,
             f"expected an OCSP response that is valid on {rfc3339(now)}, found one that is valid from {rfc3339(staple.this_update)}",
-            "compare the clocks of this machine and of the responder",
+            "Compare the clocks of this machine and of the responder",
         )
     if staple.status != "good":
         yield _error(
             f"ocsp_{staple.status}",
             where,
             f"expected the status good for {leaf.label}, found {staple.status}",
-            "have a new certificate issued" if staple.status == "revoked" else "ask the responder of the CA that issued the certificate",
+            "Have a new certificate issued" if staple.status == "revoked" else "Ask the responder of the CA that issued the certificate",
         )
     issuer = next((each for each in (*chain[1:], *issuers) if signed_by(leaf, each) is not False), None)
     if issuer is not None and _ocsp_signed(staple, issuer) is False:
@@ -706,7 +706,7 @@ def _check_ocsp(
             "ocsp_signature_invalid",
             where,
             f"expected an OCSP response signed for {issuer.label}, found another signature; clients refuse it",
-            "ask the responder of the CA that issued the certificate",
+            "Ask the responder of the CA that issued the certificate",
         )
 
 
@@ -734,6 +734,8 @@ def _verify(staple: OcspStaple, key: Any) -> bool | None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+    if staple.parsed.signature_algorithm_oid.dotted_string == "1.2.840.113549.1.1.10":  # RSASSA-PSS, whose parameters are not told
+        return None
     try:
         algorithm, signature, signed = staple.parsed.signature_hash_algorithm, staple.parsed.signature, staple.parsed.tbs_response_bytes
         if isinstance(key, ed25519.Ed25519PublicKey):

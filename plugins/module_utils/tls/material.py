@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _Extension = TypeVar("_Extension", bound="x509.ExtensionType")
 
+_EXPLICIT_CURVE = bytes.fromhex("06072a8648ce3d020130")  # id-ecPublicKey, and then a structure instead of a curve's OID
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp224r1": "P-224", "secp192r1": "P-192"}
 
 
@@ -278,6 +279,11 @@ class Certificate:
         return _kind(self.public_key)
 
     @cached_property
+    def has_explicit_curve(self) -> bool:
+        """Whether an ECDSA key spells out its curve's parameters: Envoy refuses that even for a curve that it knows."""
+        return self.key.type == "ECDSA" and _EXPLICIT_CURVE in self.der
+
+    @cached_property
     def spki(self) -> bytes | None:
         """The public key in DER (SubjectPublicKeyInfo), None where its kind is unknown."""
         return None if self.public_key is None else _spki(self.public_key)
@@ -375,11 +381,11 @@ def read_chain(data: bytes, *, where: str) -> tuple[Certificate, ...]:
             "private_key_in_certificate",
             where,
             f"expected certificates only, found a private key too (line {line}): it would be stored where certificates belong",
-            "give the key through its own option, and the certificates in a file without it",
+            "Give the key through its own option, and the certificates in a file without it",
         )
     if any(block.label in CRL_LABELS for block in blocks):
         raise Rejected(
-            Problem("crl_in_certificate", where, "expected certificates only, found a CRL too", "give the CRL through its own option")
+            Problem("crl_in_certificate", where, "expected certificates only, found a CRL too", "Give the CRL through its own option")
         )
     _reject_defects(data, blocks, defects, "PEM certificates", CERTIFICATE_LABELS, where)
     problems: list[Problem] = []
@@ -391,13 +397,13 @@ def read_chain(data: bytes, *, where: str) -> tuple[Certificate, ...]:
                     block,
                     where,
                     "is an OpenSSL TRUSTED CERTIFICATE, which holds more than a certificate",
-                    "convert it: openssl x509 -in FILE -out FILE.pem",
+                    "Convert it: openssl x509 -in FILE -out FILE.pem",
                 )
             )
         if block.label in CERTIFICATE_LABELS:
             certificate = _parse_certificate(block.der())
             if isinstance(certificate, str):
-                problems.append(_unreadable(block, where, certificate, "fetch the certificate again from where it was issued"))
+                problems.append(_unreadable(block, where, certificate, "Fetch the certificate again from where it was issued"))
             else:
                 certificates.append(certificate)
     if problems:
@@ -450,7 +456,7 @@ def from_der(der: bytes, *, where: str) -> Certificate:
             "certificate_unreadable",
             where,
             f"expected an X.509 certificate in DER, this one {certificate}",
-            "issue it again with other software",
+            "Issue it again with other software",
         )
     return certificate
 
@@ -470,7 +476,7 @@ def _reject_defects(
         raise Rejected(
             [
                 Problem(
-                    "not_pem", where, f"expected {expected}, found that {defect}", "give the file whole, each boundary on a line of its own"
+                    "not_pem", where, f"expected {expected}, found that {defect}", "Give the file whole, each boundary on a line of its own"
                 )
                 for defect in defects[:10]
             ]
@@ -515,7 +521,7 @@ def read_private_key(data: bytes, *, passphrase: str | bytes | None = None, wher
             "several_private_keys",
             where,
             f"expected one private key, found {len(keys)} (lines {lines}); Envoy would take the first",
-            "leave the one that belongs to the certificate",
+            "Leave the one that belongs to the certificate",
         )
     block = keys[0]
     encrypted = block.label == "ENCRYPTED PRIVATE KEY" or b"Proc-Type" in block.body[:200]
@@ -539,14 +545,14 @@ def _load_key(block: Block, passphrase: bytes | None, encrypted: bool, where: st
             "key_unreadable",
             where,
             "expected a private key in PKCS#8, PKCS#1 or SEC 1, found one in OpenSSH's own format, which Envoy does not read",
-            "convert a copy of it: ssh-keygen -p -m PEM -f COPY",
+            "Convert a copy of it: ssh-keygen -p -m PEM -f COPY",
         )
     if encrypted and not passphrase:
         raise _rejected(
             "key_encrypted",
             where,
             "expected a private key that can be read, found an encrypted one and no passphrase",
-            "give the passphrase; the key is stored decrypted, as Envoy needs it",
+            "Give the passphrase; the key is stored decrypted, as Envoy needs it",
         )
     try:
         return load_pem_private_key(block.text + b"\n", passphrase, unsafe_skip_rsa_key_validation=True)
@@ -558,14 +564,14 @@ def _load_key(block: Block, passphrase: bytes | None, encrypted: bool, where: st
                 "wrong_passphrase",
                 where,
                 "expected the passphrase of the private key, found one that does not decrypt it (or the key is damaged)",
-                "give the passphrase with which the key was encrypted",
+                "Give the passphrase with which the key was encrypted",
             ) from None
         reason = "a damaged one, or one of an algorithm or curve that cannot be read"
     raise _rejected(
         "key_unreadable",
         where,
         f"expected a private key ({block.label}, line {block.line}), found {reason}",
-        "make a new key, RSA of 2048 bits or more or ECDSA P-256, and have a certificate issued for it",
+        "Make a new key, RSA of 2048 bits or more or ECDSA P-256, and have a certificate issued for it",
     )
 
 
@@ -584,7 +590,7 @@ def _private_key(key: Any, pem: bytes | None, where: str) -> PrivateKey:
             "key_unreadable",
             where,
             "expected a private key whose parts belong together, found a damaged one",
-            "restore the key from where it was made, or make a new one and have a certificate issued for it",
+            "Restore the key from where it was made, or make a new one and have a certificate issued for it",
         )
     return PrivateKey(key, pem, _kind(key), spki)
 
@@ -644,7 +650,7 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, where: st
     _limit(data, where)
     if der_kind(data) != "PKCS#12":
         found = identify(data)
-        remedy = "give PEM through the PEM options" if b"-----BEGIN" in data else found.remedy
+        remedy = "Give PEM through the PEM options" if b"-----BEGIN" in data else found.remedy
         raise Rejected(Problem("not_pkcs12", where, f"expected a PKCS#12 bundle, found {found.what}", remedy))
     key, leaf, others = _load_pkcs12(data, _passphrase(passphrase), where)
     if key is None:
@@ -652,14 +658,14 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, where: st
             "pkcs12_without_key",
             where,
             "expected a PKCS#12 bundle with a private key, found certificates only",
-            "export it again with the key, or give certificates and key in PEM",
+            "Export it again with the key, or give certificates and key in PEM",
         )
     if leaf is None:
         raise _rejected(
             "pkcs12_without_certificate",
             where,
             f"expected a PKCS#12 bundle with the key's certificate, found the key and {len(others)} other certificates",
-            "export it again with the certificate that belongs to the key",
+            "Export it again with the certificate that belongs to the key",
         )
     private_key = _private_key(key, None, where)
     certificates = [_parse_certificate(from_x509(certificate).der) for certificate in (leaf, *others)]
@@ -669,7 +675,7 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, where: st
             "certificate_unreadable",
             where,
             f"expected X.509 certificates in the bundle, found one that {broken[0]}",
-            "export the bundle again",
+            "Export the bundle again",
         )
     good = [certificate for certificate in certificates if isinstance(certificate, Certificate)]
     path, rest = build_path(good[0], good[1:])
@@ -697,13 +703,13 @@ def _load_pkcs12(data: bytes, passphrase: bytes | None, where: str) -> tuple[Any
             code,
             where,
             "expected a PKCS#12 bundle encrypted with AES or Triple DES, found a cipher that cannot be read",
-            "export it again: openssl pkcs12 -export",
+            "Export it again: openssl pkcs12 -export",
         )
     raise _rejected(
         code,
         where,
         f"expected the passphrase of the PKCS#12 bundle, found {what}",
-        "give the passphrase with which it was exported; should it be right, export the bundle again with openssl 3",
+        "Give the passphrase with which it was exported; should it be right, export the bundle again with openssl 3",
     )
 
 
@@ -807,7 +813,7 @@ def read_crls(data: bytes, *, where: str) -> tuple[Crl, ...]:
             "private_key_in_certificate",
             where,
             "expected CRLs only, found a private key too",
-            "give the key through its own option, and the CRLs in a file without it",
+            "Give the key through its own option, and the CRLs in a file without it",
         )
     _reject_defects(data, blocks, defects, "CRLs in PEM (X509 CRL)", CRL_LABELS, where)
     crls, problems = [], []
@@ -825,7 +831,7 @@ def read_crls(data: bytes, *, where: str) -> tuple[Crl, ...]:
                     "crl_unreadable",
                     where,
                     f"expected a CRL in block {block.number} (line {block.line}), found content that is none",
-                    "fetch the CRL again from the CA, and convert it: openssl crl -inform der",
+                    "Fetch the CRL again from the CA, and convert it: openssl crl -inform der",
                 )
             )
     if problems:
@@ -876,7 +882,7 @@ def read_ocsp_staple(data: bytes, *, where: str) -> OcspStaple:
         response = ocsp.load_der_ocsp_response(data)
     except Exception:
         found = identify(data)
-        remedy = "give the response itself, in DER: openssl ocsp -respout FILE"
+        remedy = "Give the response itself, in DER: openssl ocsp -respout FILE"
         raise _rejected("not_ocsp", where, f"expected an OCSP response in DER, found {found.what}", remedy) from None
     if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         status = response.response_status.name.lower()
@@ -884,7 +890,7 @@ def read_ocsp_staple(data: bytes, *, where: str) -> OcspStaple:
             "ocsp_unsuccessful",
             where,
             f"expected a successful OCSP response, found the responder's answer {status}",
-            "ask the responder again; Envoy refuses the credential with this one",
+            "Ask the responder again; Envoy refuses the credential with this one",
         )
     staple = OcspStaple(data, response)
     try:
@@ -894,6 +900,6 @@ def read_ocsp_staple(data: bytes, *, where: str) -> OcspStaple:
             "not_ocsp",
             where,
             "expected an OCSP response for one certificate, found one for several or for none",
-            "ask for the certificate alone",
+            "Ask for the certificate alone",
         ) from None
     return staple

@@ -133,40 +133,40 @@ def _off_the_line(data: bytes, line_start: int, at: int) -> str:
 def identify(data: bytes) -> Found:
     """What `data` is, where it holds none of the blocks that were looked for. Nothing of its content is told, but labels of PEM blocks."""
     if len(data) > LARGEST:
-        return Found(f"{len(data)} bytes", f"give a file of at most {LARGEST // 1024 // 1024} MiB; a Secret holds 1 MiB at most")
+        return Found(f"{len(data)} bytes", f"Give a file of at most {LARGEST // 1024 // 1024} MiB; a Secret holds 1 MiB at most")
     text = data.strip()
     if not text:
         return Found(
-            "nothing: it is empty" if not data else "nothing but white space", "look whether the file was written, or the variable set"
+            "nothing: it is empty" if not data else "nothing but white space", "Look whether the file was written, or the variable set"
         )
     encoded = _encoding(data)
     if encoded:
         return encoded
     if text.startswith(b"$ANSIBLE_VAULT;"):
-        return Found("a text encrypted by Ansible Vault", "give it as content through a lookup that decrypts it, or decrypt the file first")
+        return Found("a text encrypted by Ansible Vault", "Give it as content through a lookup that decrypts it, or decrypt the file first")
     if b"-----BEGIN" in data or b"-----END" in data:
         return _blocks(data)
     if text.startswith(b"LS0tLS1CRUdJTi"):
-        return Found("PEM that is encoded in Base64 once more, as in a Secret's data", "decode it first (b64decode)")
+        return Found("PEM that is encoded in Base64 once more, as in a Secret's data", "Decode it first (b64decode)")
     return _binary(data, text) or Found(
-        "neither PEM nor any other known format", "give the file in PEM: text with -----BEGIN ...----- lines"
+        "neither PEM nor any other known format", "Give the file in PEM: text with -----BEGIN ...----- lines"
     )
 
 
 def _encoding(data: bytes) -> Found | None:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"-\x00-\x00-\x00" in data[:4096] or b"\x00-\x00-\x00-" in data[:4096]:
-        return Found("text in UTF-16", "save it as plain ASCII or UTF-8 without a byte order mark")
+        return Found("text in UTF-16", "Save it as plain ASCII or UTF-8 without a byte order mark")
     if data[:3] == b"\xef\xbb\xbf":
-        return Found("text that begins with a UTF-8 byte order mark, which Envoy does not read", "save it without the byte order mark")
+        return Found("text that begins with a UTF-8 byte order mark, which Envoy does not read", "Save it without the byte order mark")
     return None
 
 
 def _blocks(data: bytes) -> Found:
     blocks, defects = scan(data)
     if defects:
-        return Found("; ".join(defects[:3]), "give the file whole, each boundary on a line of its own")
+        return Found("; ".join(defects[:3]), "Give the file whole, each boundary on a line of its own")
     labels = sorted({_plain(block.label) for block in blocks})
-    return Found(f"PEM of another kind ({', '.join(labels)})", "look whether the files were mixed up")
+    return Found(f"PEM of another kind ({', '.join(labels)})", "Look whether the files were mixed up")
 
 
 def _plain(label: str) -> str:
@@ -175,16 +175,16 @@ def _plain(label: str) -> str:
 
 def _binary(data: bytes, text: bytes) -> Found | None:
     if data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"):
-        return Found("a Java key store", "convert it to PKCS#12: keytool -importkeystore -deststoretype PKCS12")
+        return Found("a Java key store", "Convert it to PKCS#12: keytool -importkeystore -deststoretype PKCS12")
     kind = der_kind(data)
     if kind == "PKCS#12":
-        return Found("a PKCS#12 bundle", "give it through the PKCS#12 option, or convert it with openssl pkcs12")
+        return Found("a PKCS#12 bundle", "Give it through the PKCS#12 option, or convert it with openssl pkcs12")
     if kind is not None:
-        return Found(f"{kind} in DER, the binary form", f"convert it to PEM: {_CONVERT.get(kind, 'openssl ... -inform der -outform pem')}")
+        return Found(f"{kind} in DER, the binary form", f"Convert it to PEM: {_CONVERT.get(kind, 'openssl ... -inform der -outform pem')}")
     if text.startswith(b"MI") and _BASE64.fullmatch(text):
-        return Found("Base64 without the PEM lines around it", "put -----BEGIN ...----- and -----END ...----- lines around it")
+        return Found("Base64 without the PEM lines around it", "Put -----BEGIN ...----- and -----END ...----- lines around it")
     if b"\n" not in text and _PATH.fullmatch(text):
-        return Found("what looks like a path instead of content", "give a path through the option whose name ends in _path")
+        return Found("what looks like a path instead of content", "Give a path through the option whose name ends in _path")
     return None
 
 
