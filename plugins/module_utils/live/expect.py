@@ -1,0 +1,276 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a probe should find, whether it did, and trying until it does."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..problems import Problem, Rejected
+from ..tls import names
+from .probe import FAILURES, Request, Result, probe
+
+
+@dataclass(frozen=True)
+class Expect:
+    """What should come of a request; everything that is given must hold. Nothing given: it gets through to the end."""
+
+    status: tuple[int, ...] = ()
+    """Any of these."""
+    text: str | None = None
+    """Occurs in the body."""
+    text_regex: str | None = None
+    """Matches somewhere in the body."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names (in any case) and the texts that occur in their values; an empty text asks for no more than the header."""
+    fingerprint: tuple[str, ...] = ()
+    """SHA-256 of the served certificate, any of these."""
+    serial: tuple[str, ...] = ()
+    """Serial number of the served certificate, hexadecimal, any of these."""
+    protocol: str | None = None
+    failure: tuple[str, ...] = ()
+    """The request ends in any of these (see `FAILURES`)."""
+    alert: tuple[str, ...] = ()
+    """The request ends in any of these TLS alerts of the server."""
+
+    @property
+    def fails(self) -> bool:
+        return bool(self.failure or self.alert)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the trying ended."""
+
+    result: Result
+    """Of the last attempt."""
+    unmet: tuple[str, ...]
+    """What the last attempt lacks, each as `expected ..., found ...`; empty: all is as expected."""
+    attempts: int
+    successes: int
+    """How many of the last attempts in a row were as expected."""
+    elapsed: float
+    """Seconds."""
+
+
+def until(
+    request: Request,
+    expect: Expect,
+    *,
+    timeout: float = 0.0,
+    delay: float = 1.0,
+    consecutive: int = 1,
+    attempt: Callable[[Request], Result] = probe,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Verdict:
+    """Probe until `consecutive` attempts in a row are as expected, each on a fresh connection.
+
+    No attempt begins after `timeout` seconds, except that a row of successes is finished. Raises Rejected for what no attempt
+    could make good.
+    """
+    problems = check(expect)
+    if consecutive < 1:
+        problems.append(
+            Problem(
+                "invalid_request", "consecutive", f"expected 1 or more, found {consecutive}", "Say how many successes are needed in a row"
+            )
+        )
+    for where, seconds in (("timeout", timeout), ("delay", delay)):
+        if seconds < 0:
+            problems.append(Problem("invalid_request", where, f"expected 0 or more seconds, found {seconds:g}", "Give the seconds"))
+    if problems:
+        raise Rejected(problems)
+    started = clock()
+    attempts = successes = 0
+    while True:
+        result = attempt(request)
+        attempts += 1
+        unmet = tuple(judge(result, expect))
+        successes = 0 if unmet else successes + 1
+        elapsed = clock() - started
+        if successes >= consecutive or (unmet and elapsed + delay >= timeout):
+            return Verdict(result, unmet, attempts, successes, elapsed)
+        sleep(delay)
+
+
+def check(expect: Expect) -> list[Problem]:
+    """What is wrong with an expectation itself."""
+    problems = []
+
+    def add(where: str, message: str, remedy: str) -> None:
+        problems.append(Problem("invalid_expectation", f"expect.{where}", message, remedy))
+
+    for fingerprint in expect.fingerprint:
+        if not re.fullmatch(r"[0-9a-f]{64}", _fingerprint(fingerprint)):
+            add(
+                "fingerprint",
+                f"expected a SHA-256 fingerprint of 64 hexadecimal digits, found {fingerprint!r}",
+                "Print it with `openssl x509 -noout -fingerprint -sha256`, or take it from the module that issued the certificate",
+            )
+    for serial in expect.serial:
+        if not re.fullmatch(r"[0-9A-F]+", _serial(serial)):
+            add("serial", f"expected a hexadecimal number, found {serial!r}", "Print it with `openssl x509 -noout -serial`")
+    for failure in expect.failure:
+        if failure not in FAILURES:
+            add("failure", f"expected any of {', '.join(FAILURES)}, found {failure!r}", "Give one of these")
+    if expect.text_regex is not None:
+        try:
+            re.compile(expect.text_regex)
+        except re.error as error:
+            add("text_regex", f"{expect.text_regex!r} is not a regular expression: {error}", "Correct it, or use text for literal text")
+    wanted = [name for name in ("status", "text", "text_regex", "headers") if getattr(expect, name) not in (None, (), {})]
+    if expect.fails and wanted:
+        add(
+            "failure" if expect.failure else "alert",
+            f"a request that fails has no HTTP response, but {', '.join(wanted)} would need one",
+            "Expect either a failure or a response, in two tasks if both are to be seen",
+        )
+    return problems
+
+
+def judge(result: Result, expect: Expect) -> list[str]:
+    """What the result lacks, each as `expected ..., found ...`; empty when it is as expected."""
+    ended = found(result)
+    if expect.failure and result.failure not in expect.failure:
+        return [f"expected failure {_any(expect.failure)}, found {ended}"]
+    if expect.alert and result.alert not in expect.alert:
+        return [f"expected the server's alert {_any(expect.alert)}, found {f'alert {result.alert}' if result.alert else ended}"]
+    if not expect.fails and result.failure:
+        wanted = f"status {_any(expect.status)}" if expect.status else "the request to succeed"
+        if result.status and expect.status and result.status not in expect.status:
+            ended = f"status {result.status}, then {ended}"
+        return [f"expected {wanted}, found {ended}"]
+    unmet = []
+    if expect.status and result.status not in expect.status:
+        unmet.append(f"expected status {_any(expect.status)}, found {_response(result)}")
+    for what, missing in (
+        (f"text {expect.text!r}", expect.text is not None and expect.text not in result.text),
+        (f"a match of {expect.text_regex!r}", expect.text_regex is not None and not re.search(expect.text_regex, result.text)),
+    ):
+        if missing:
+            unmet.append(f"expected {what} in the body, found {_excerpt(result)}")
+    for name, text in expect.headers.items():
+        value = result.headers.get(name.lower())
+        if value is None or text not in value:
+            unmet.append(f"expected header {name} with {text!r}, found {'none' if value is None else repr(value)}")
+    leaf = result.peer_chain[0] if result.peer_chain else {}
+    served = str(leaf.get("fingerprint_sha256", ""))
+    if expect.fingerprint and _fingerprint(served) not in map(_fingerprint, expect.fingerprint):
+        unmet.append(f"expected the certificate with fingerprint {_any(expect.fingerprint)}, found {served or 'none'}")
+    served = str(leaf.get("serial", ""))
+    if expect.serial and _serial(served) not in map(_serial, expect.serial):
+        unmet.append(f"expected the certificate with serial number {_any(expect.serial)}, found {served or 'none'}")
+    if expect.protocol and result.protocol != expect.protocol:
+        unmet.append(f"expected {expect.protocol}, found {result.protocol or 'no TLS'}")
+    return unmet
+
+
+def explain(request: Request, verdict: Verdict) -> str:
+    """A failed probe in a few sentences: what was asked where, expected, found, and what to do."""
+    result = verdict.result
+    address = result.address or request.address or request.host
+    where = f"{f'[{address}]' if ':' in address else address}:{result.port}"
+    path = "" if request.scheme == "tls" else request.path
+    sni = "" if request.scheme == "http" else f", SNI {result.sni or 'none'}"
+    method = "" if request.scheme == "tls" else f"{request.method} "
+    tries = f" (attempt {verdict.attempts}, after {verdict.elapsed:.0f} s)" if verdict.attempts > 1 else ""
+    message = f"{method}{request.scheme}://{request.host}{path} at {where}{sni}: {'; '.join(verdict.unmet)}{tries}"
+    advice = remedy(request, result)
+    return f"{message}. {advice}." if advice else f"{message}."
+
+
+def found(result: Result) -> str:
+    """How a request ended, in words."""
+    if not result.failure:
+        return _response(result)
+    stage = {"dns": "name resolution", "tcp": "the TCP connection", "tls": "the TLS handshake", "http": "the HTTP exchange"}[result.stage]
+    return f"failure {result.failure} at {stage} ({result.detail})"
+
+
+def remedy(request: Request, result: Result) -> str:
+    """What usually helps against the failure, without a full stop; empty when there is nothing to say beyond it."""
+    leaf = result.peer_chain[0] if result.peer_chain else {}
+    match result.failure:
+        case "name_not_resolved":
+            return "Give the gateway's IP address in address, the host keeps its role in SNI and Host header"
+        case "connection_refused" | "connection_timeout" | "unreachable":
+            return "Look at the gateway's Service (address, port, node port), its endpoints, and whether a Gateway opens this port"
+        case "connection_reset" if result.stage == "tls":
+            asked = f"the SNI {result.sni}" if result.sni else "a client that sends no SNI"
+            return f"Envoy ends handshakes like this when no server of a Gateway matches {asked}, or when its credential is missing or unusable"
+        case "connection_reset" if result.stage == "http" and request.scheme == "http":
+            return "If the port speaks TLS, use scheme https"
+        case "not_tls":
+            return "The port speaks something else than TLS, plain HTTP perhaps: look at the Gateway server's protocol, or use scheme http"
+        case "unknown_ca":
+            trusted = "ca_certificate" if request.ca else "the system's trust store, because no ca_certificate is given"
+            if not result.peer_chain:
+                return f"The chain was checked against {trusted}"
+            return (
+                f"The chain was checked against {trusted}; the last of the {len(result.peer_chain)} served certificates names the issuer "
+                f"{_plain(result.peer_chain[-1].get('issuer'))}: trust that one (a CA that was made anew under the same name is another), "
+                f"or have the server send the certificates up to one that is trusted"
+            )
+        case "name_mismatch":
+            sans = leaf.get("sans") or []
+            if sans:
+                return (
+                    f"The served certificate is for {_plain(sans)}: issue it for {request.host} too, or look which server answered the SNI"
+                )
+            return (
+                f"The served certificate ({_plain(leaf.get('subject'))}) has no subject alternative names, and a common name alone "
+                f"is no longer looked at: issue it with {'DNS' if names.address(request.host) is None else 'IP'}:{request.host}"
+            )
+        case "expired" | "not_yet_valid":
+            validity = f"from {leaf.get('not_before')} to {leaf.get('not_after')}"
+            return f"The served certificate is valid {validity}: renew what is out of date (an issuer's too), or correct the clock"
+        case "certificate_required":
+            return "The server is MUTUAL: give client_certificate_path and client_private_key_path"
+        case "client_certificate_refused":
+            return "Compare the client certificate's issuer and validity with the CA (and CRL) in the server's credential"
+        case "protocol_version":
+            return "Compare min_version and max_version with the server's own"
+        case "unrecognized_name":
+            return "Look at the hosts of the Gateway's servers on this port"
+        case "http_timeout":
+            return "Raise request_timeout if the answer may take longer"
+        case _:
+            return ""
+
+
+def _response(result: Result) -> str:
+    if result.status is None:
+        return f"a completed {'TLS handshake' if result.stage == 'tls' else result.stage}"
+    server = result.headers.get("server")
+    return f"status {result.status}{f' from server {server}' if server else ''}"
+
+
+def _excerpt(result: Result) -> str:
+    if not result.text:
+        return f"an empty body (status {result.status})"
+    cut = " (only the beginning was read)" if result.text_truncated else ""
+    return f"{result.text[:120]!r}{'...' if len(result.text) > 120 else ''}{cut} (status {result.status})"
+
+
+def _any(values: tuple[object, ...]) -> str:
+    return " or ".join(map(str, values))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "(none)"
+    return str(value) if value else "(none)"
+
+
+def _fingerprint(text: str) -> str:
+    """A SHA-256 fingerprint in whatever spelling, as 64 lower-case digits if it is one."""
+    return re.sub(r"^sha-?256(?: fingerprint)?[=:]|[:\s]", "", text.strip().lower())
+
+
+def _serial(text: str) -> str:
+    return re.sub(r"^(?:serial=)?(?:0x)?|[:\s]", "", text.strip(), flags=re.IGNORECASE).upper().lstrip("0") or "0"
