@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import lifecycle, ports
 from .processes import Component, is_alive, records, start, stop, wait_for
@@ -43,9 +45,11 @@ def run(name: str, argv: Sequence[str], listens: Sequence[str] = ()) -> None:
             return
         stop(before)
         ports.require_free((place, name) for place in places)
-        record = start(Component(name, argv, ports=places))
+        record = start(Component(name, argv, directory=Path.cwd(), ports=places))
         try:
             wait_for(f"{name} to listen", lambda: all(map(accepts, places)), [record], seconds=15)
+            time.sleep(0.2)  # one that cannot start ends at once
+            wait_for(f"{name} to stay", lambda: is_alive(record), [record])
         except Failure:
             stop([record])
             raise

@@ -59,9 +59,14 @@ def socket_owners(inodes: set[str], proc: Path = Path("/proc")) -> dict[str, int
 
 def command_line(pid: int, proc: Path = Path("/proc")) -> str:
     try:
-        return (proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:160]
+        words = (proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "(gone)"
+    return " ".join(words.split())[:160]
+
+
+def readable(place: tuple[str, int]) -> str:
+    return f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
 
 
 def holders(place: tuple[str, int]) -> list[str]:
@@ -72,7 +77,7 @@ def holders(place: tuple[str, int]) -> list[str]:
     for address, port, uid, inode in clashing:
         pid = owners.get(inode)
         who = f"pid {pid}: {command_line(pid)}" if pid else f"a process of user id {uid} (run as that user or as root to see which)"
-        told.append(f"{address}:{port} is held by {who}")
+        told.append(f"{readable((address, port))} is held by {who}")
     return told
 
 
@@ -87,18 +92,22 @@ def trouble_with(place: tuple[str, int]) -> str | None:
             return None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return "; ".join(holders(place)) or f"{place[0]}:{place[1]} is in use, by a process that cannot be seen from here"
+                return "; ".join(holders(place)) or f"{readable(place)} is in use, by a process that cannot be seen from here"
             if error.errno == errno.EACCES:
                 first = UNPRIVILEGED.read_text().strip() if UNPRIVILEGED.exists() else "1024"
                 return (
-                    f"{place[0]}:{place[1]} may not be bound by this user: ports below {first} are privileged here. "
-                    f"Run as root, or allow it with `sudo sysctl -w net.ipv4.ip_unprivileged_port_start={min(place[1], 80)}`"
+                    f"this user may not bind ports below {first} (run as root, or allow it with "
+                    f"`sudo sysctl -w net.ipv4.ip_unprivileged_port_start={min(place[1], 80)}`)"
                 )
-            return f"{place[0]}:{place[1]} cannot be bound: {error.strerror}"
+            return f"{readable(place)} cannot be bound: {error.strerror}"
 
 
 def require_free(places: Iterable[tuple[tuple[str, int], str]]) -> None:
     """Every port that the sandbox needs; all that are not to be had are named at once."""
-    troubles = [f"  {purpose}: {trouble}" for place, purpose in places if (trouble := trouble_with(place))]
+    troubles: dict[str, list[str]] = {}
+    for place, purpose in places:
+        if trouble := trouble_with(place):
+            troubles.setdefault(trouble, []).append(purpose)
     if troubles:
-        raise Failure("the sandbox cannot listen where it has to (stop what holds the ports, then try again):\n" + "\n".join(troubles))
+        lines = [f"  {trouble}; needed for: {', '.join(dict.fromkeys(purposes))}" for trouble, purposes in troubles.items()]
+        raise Failure("\n".join(["the sandbox cannot listen where it has to:", *lines, "Free the ports, then try again"]))

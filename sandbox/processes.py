@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -59,12 +60,15 @@ def boot() -> str:
 
 
 def stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the command's name: state, parent, group, session, ...; None when gone or a zombie."""
+    """The fields of /proc/PID/stat after the command's name: state, parent, group, session, ...; None when gone or a zombie.
+
+    A zombie whose threads still end holds its ports yet, so it counts as alive.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields
+    return None if fields[0] in "ZX" and int(fields[17]) <= 1 else fields
 
 
 def identity(pid: int) -> str | None:
@@ -81,10 +85,13 @@ def start(component: Component) -> Record:
     LOGS.mkdir(parents=True, exist_ok=True)
     RECORDS.mkdir(parents=True, exist_ok=True)
     component.directory.mkdir(parents=True, exist_ok=True)
+    program = shutil.which(component.command[0])
+    if program is None:
+        raise Failure(f"{component.name}: {component.command[0]} is not there, or is no program")
     # appended to, because Envoy opens the same file once more through /dev/stdout
     with (LOGS / f"{component.name}.log").open("ab") as log:
         process = subprocess.Popen(
-            component.command,
+            [str(Path(program).absolute()), *component.command[1:]],
             cwd=component.directory,
             env={**os.environ, "TMPDIR": str(RUN / "tmp"), **component.environment, MARK: str(STATE)},
             stdin=subprocess.DEVNULL,
@@ -214,5 +221,5 @@ def stop(stopped: Sequence[Record], grace: float = GRACE) -> None:
 
 def stop_strays() -> int:
     found = strays()
-    _end(found, GRACE)
+    _end(found, 3)
     return len(found)
