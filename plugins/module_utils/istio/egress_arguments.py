@@ -29,7 +29,8 @@ from .names import domain_fault, is_address
 from .reference import namespace_problems, pair_problems, parse_reference
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN_MAX = 253
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_OBJECT_NAME_MAX = 253
 _T = TypeVar("_T")
 
 
@@ -391,8 +392,8 @@ def _objects(
         home = str(chosen.get("namespace") or homes.get(part, namespace))
         if "namespace" in chosen:
             reader.label(here, "namespace", home)
-        too_long = len(made) > (63 if part == "gateway" else _SUBDOMAIN_MAX)
-        if made and (too_long or not all(_LABEL.fullmatch(label) for label in made.split(".")) or (part == "gateway" and "." in made)):
+        usable = bool(_LABEL.fullmatch(made)) if part == "gateway" else len(made) <= _OBJECT_NAME_MAX and bool(_OBJECT_NAME.fullmatch(made))
+        if not usable and ("name" in chosen or _LABEL.fullmatch(name)):  # a bad name of the service was reported as such
             kind = "DNS label (63 characters at most, no dots)" if part == "gateway" else "DNS name in lower case"
             reader.wrong(
                 "invalid_name", f"{here}.name", f"expected a {kind}, found {made!r}", f"shorten the service's name or set {here}.name"

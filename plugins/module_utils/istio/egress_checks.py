@@ -333,7 +333,8 @@ def _mesh_route(case: _Case) -> Iterator[Problem]:
 
 def _routes_mesh_http(route: Manifest, port: int) -> bool:
     spec = route.get("spec") or {}
-    matches: list[Mapping[str, Any]] = [match for http in spec.get("http") or () for match in http.get("match") or ({},)]
+    empty: Sequence[Mapping[str, Any]] = ({},)
+    matches = [match for http in spec.get("http") or () for match in http.get("match") or empty]
     gateways = spec.get("gateways") or ("mesh",)
     return any("mesh" in (match.get("gateways") or gateways) and match.get("port", port) == port for match in matches)
 
