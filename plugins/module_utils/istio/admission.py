@@ -37,8 +37,8 @@ CIPHER_SUITES = (
 _TERMINATING = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")
 _PASSTHROUGH = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
 _TLS_PROTOCOLS = ("https", "tls")
-_HTTP_PROTOCOLS = ("http", "http_proxy", "http2", "grpc", "grpc-web")
-_PROTOCOLS = (*_TLS_PROTOCOLS, *_HTTP_PROTOCOLS, "tcp", "udp", "mongo", "redis", "mysql")
+HTTP_PROTOCOLS = ("http", "http_proxy", "http2", "grpc", "grpc-web")
+_PROTOCOLS = (*_TLS_PROTOCOLS, *HTTP_PROTOCOLS, "tcp", "udp", "mongo", "redis", "mysql")
 _CERTIFICATE_FIELDS = ("serverCertificate", "privateKey", "caCertificates", "credentialName", "credentialNames", "tlsCertificates")
 
 
@@ -222,7 +222,7 @@ def _ciphers(tls: Manifest, where: str) -> Found:
 
 
 def _tls_and_protocol(tls: Manifest | None, protocol: str, where: str) -> Found:
-    is_tls, is_http = protocol.lower() in _TLS_PROTOCOLS, protocol.lower() in _HTTP_PROTOCOLS
+    is_tls, is_http = protocol.lower() in _TLS_PROTOCOLS, protocol.lower() in HTTP_PROTOCOLS
     if is_tls and tls is None:
         yield Problem("tls_missing", where, f"protocol {protocol} needs TLS settings, found none", "set mode and a credential")
     elif tls is not None and not is_tls:
