@@ -352,7 +352,7 @@ def _visibility(case: _Case) -> Iterator[Problem]:
             yield case.problem(
                 "not_shown",
                 title(made),
-                f"{' and '.join(wanting)} cannot see it, with exportTo {', '.join(made['spec'].get('exportTo') or ())}",
+                f"{' and '.join(wanting)} cannot see it, with exportTo {list(made['spec'].get('exportTo') or ())}",
                 "add their namespaces to export_to",
             )
 

@@ -1,0 +1,503 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every rule about originations in their cluster: a case in which it fires, and one close by in which it is silent."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.meshops.istio.plugins.module_utils.istio import egress_checks
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import Checked, Snapshot, Workload, check_set
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
+
+NGINX: dict[str, Any] = {"name": "nginx", "host": "nginx.example.com", "credential_name": "client-credential"}
+FILES = {"certificate": "/etc/c/tls.crt", "private_key": "/etc/c/tls.key", "ca_certificate": "/etc/ca/ca.crt"}
+GATEWAY_HOST = "istio-egressgateway.istio-system.svc.cluster.local"
+LABELS = {"istio": "egressgateway", "app": "istio-egressgateway"}
+PAIR = frozenset(("tls.crt", "tls.key", "ca.crt"))
+
+
+def service(ports: str = "[{port: 443, targetPort: 8443}]", selector: str = "{istio: egressgateway}", labels: str = "{}") -> dict[str, Any]:
+    made: dict[str, Any] = yaml.safe_load(f"{{metadata: {{labels: {labels}}}, spec: {{selector: {selector}, ports: {ports}}}}}")
+    return made
+
+
+CLUSTER = Snapshot(
+    service_entries=(),
+    gateways=(),
+    destination_rules=(),
+    virtual_services=(),
+    network_policies=(),
+    services={("istio-system", "istio-egressgateway"): service()},
+    workloads=(Workload("istio-system", "egress-1", "egress-sa", LABELS, ("/etc/c", "/etc/ca/")),),
+    secret_keys={("istio-system", "client-credential"): PAIR, ("istio-system", "client-credential-cacert"): None},
+    may_list_secrets={("istio-system", "egress-sa"): True},
+)
+
+
+def live(kind: str, name: str, spec: str, *, namespace: str = "istio-system", created: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
+    """A live object in somebody else's hands; by default older than anything that is still to be created."""
+    metadata = {"name": name, "namespace": namespace, "creationTimestamp": created}
+    return {"kind": kind, "metadata": metadata, "spec": yaml.safe_load(spec)}
+
+
+def rule(name: str, spec: str, **more: str) -> dict[str, Any]:
+    return live("DestinationRule", name, spec, **more)
+
+
+def gateway(name: str, spec: str, **more: str) -> dict[str, Any]:
+    return live("Gateway", name, spec, **more)
+
+
+def route(name: str, spec: str, **more: str) -> dict[str, Any]:
+    return live("VirtualService", name, spec, **more)
+
+
+def entry(name: str, spec: str, **more: str) -> dict[str, Any]:
+    return live("ServiceEntry", name, spec, **more)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Arguments and facts that differ from the good case, and what a hand may have changed in the manifests."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    change: Callable[[dict[str, Any]], None] | None = None
+    """Called with the specs of the unit's objects by name."""
+
+
+def check(given: Given) -> Checked:
+    originations = from_arguments({**NGINX, **given.arguments})
+    objects = {one.owner: deepcopy(manifests(one)) for one in originations}
+    if given.change:
+        given.change({made["metadata"]["name"]: made["spec"] for made in objects[originations[0].owner]})
+    return check_set(originations, replace(CLUSTER, **given.facts), objects)
+
+
+def codes(given: Given) -> set[str]:
+    return {problem.code for problem in check(given).problems}
+
+
+def _set_sni(specs: dict[str, Any]) -> None:
+    specs["egressgateway-for-nginx"]["subsets"][0]["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"] = "other.example.com"
+
+
+def _no_sni(specs: dict[str, Any]) -> None:
+    del specs["egressgateway-for-nginx"]["subsets"][0]["trafficPolicy"]["portLevelSettings"][0]["tls"]["sni"]
+
+
+def _wildcard_gateway(specs: dict[str, Any]) -> None:
+    specs["egress-nginx"]["servers"][0]["hosts"] = ["partners/*.example.com"]
+
+
+def _rename_subset(specs: dict[str, Any]) -> None:
+    specs["egressgateway-for-nginx"]["subsets"][0]["name"] = "other"
+
+
+def _rename_subset_everywhere(specs: dict[str, Any]) -> None:
+    _rename_subset(specs)
+    specs["direct-nginx-through-egress-gateway"]["http"][0]["route"][0]["destination"]["subset"] = "other"
+
+
+def _plain_first_hop(specs: dict[str, Any]) -> None:
+    specs["egressgateway-for-nginx"]["subsets"][0]["trafficPolicy"] = {"tls": {"mode": "DISABLE"}}
+
+
+def _mutual_for_all_ports(specs: dict[str, Any]) -> None:
+    specs["egressgateway-for-nginx"]["subsets"][0]["trafficPolicy"] = {"tls": {"mode": "ISTIO_MUTUAL", "sni": "nginx.example.com"}}
+
+
+def _route_to_http(specs: dict[str, Any]) -> None:
+    specs["direct-nginx-through-egress-gateway"]["http"][1]["route"][0]["destination"]["port"]["number"] = 80
+
+
+def _tls_for_the_whole_rule(specs: dict[str, Any]) -> None:
+    specs["originate-mtls-for-nginx"]["trafficPolicy"] = {"tls": {"mode": "SIMPLE"}}
+
+
+def _tls_routes(specs: dict[str, Any]) -> None:
+    specs["direct-nginx-through-egress-gateway"]["tls"] = [{"match": [{"sniHosts": ["nginx.example.com"]}]}]
+
+
+GATEWAY_RULE = f"{{host: {GATEWAY_HOST}, subsets: [{{name: other}}]}}"
+HOST_TLS = "{host: nginx.example.com, trafficPolicy: {tls: {mode: SIMPLE}}}"
+HTTP_ROUTE = "{hosts: [nginx.example.com], http: [{route: [{destination: {host: elsewhere}}]}]}"
+TWO = {
+    "name": None,
+    "host": None,
+    "services": [
+        {"name": "nginx", "host": "nginx.example.com", "client_namespaces": ["shop"], "direct_tls": True},
+        {"name": "b", "host": "b.example.com", "client_namespaces": ["shop", "billing"], "prevent_bypass": True},
+    ],
+}
+TWO_APART = {**TWO, "services": [{**TWO["services"][0], "client_namespaces": ["web"]}, TWO["services"][1]]}  # type: ignore[index]
+NEWER = "2027-01-01T00:00:00Z"
+
+
+def owned(made: dict[str, Any], owner: str = "origination.istio-system.nginx") -> dict[str, Any]:
+    labels = {"app.kubernetes.io/managed-by": "meshops.istio", "meshops.istio/owner": owner}
+    return {**made, "metadata": {**made["metadata"], "labels": labels}}
+
+
+def https_server(host: str, port: int = 443, selector: str = "{istio: egressgateway}") -> str:
+    return f"{{selector: {selector}, servers: [{{port: {{number: {port}, name: x, protocol: HTTPS}}, hosts: ['{host}'], tls: {{mode: SIMPLE}}}}]}}"
+
+
+# code: (fires, is silent)
+CASES: dict[str, tuple[Given, Given]] = {
+    "first_hop_sni": (Given(change=_set_sni), Given(change=_wildcard_gateway)),
+    "subset_missing": (Given(change=_rename_subset), Given(change=_rename_subset_everywhere)),
+    "first_hop_not_mutual": (Given(change=_plain_first_hop), Given(change=_mutual_for_all_ports)),
+    "first_hop_rule_shadowed": (
+        Given({"client_namespaces": ["shop"]}, {"destination_rules": [rule("own", GATEWAY_RULE, namespace="shop")]}),
+        Given({"client_namespaces": ["web"]}, {"destination_rules": [rule("own", GATEWAY_RULE, namespace="shop")]}),
+    ),
+    "first_hop_rule_invisible": (
+        Given({"objects": {"first_hop_rule": {"namespace": "web"}}, "client_namespaces": ["shop"]}),
+        Given({"objects": {"first_hop_rule": {"namespace": "shop"}}, "client_namespaces": ["shop"]}),
+    ),
+    "subset_taken": (
+        Given(facts={"destination_rules": [rule("hand-made", GATEWAY_RULE.replace("other", "nginx"))]}),
+        Given(facts={"destination_rules": [rule("hand-made", GATEWAY_RULE)]}),
+    ),
+    "route_taken": (
+        Given(facts={"virtual_services": [route("hand-made", HTTP_ROUTE)]}),
+        Given(facts={"virtual_services": [route("hand-made", HTTP_ROUTE.replace("nginx.example.com", "'*.example.com'"))]}),
+    ),
+    "not_shown": (
+        Given({"export_to": ["web"], "client_namespaces": ["shop"]}),
+        Given({"export_to": ["shop"], "client_namespaces": ["shop"]}),
+    ),
+    "gateway_host_taken": (
+        Given(facts={"gateways": [gateway("hand-made", https_server("nginx.example.com"))]}),
+        Given(facts={"gateways": [gateway("hand-made", https_server("nginx.example.com", selector="{istio: ingressgateway}"))]}),
+    ),
+    "gateway_port_plaintext": (
+        Given(facts={"gateways": [gateway("plain", https_server("a.b").replace("HTTPS", "HTTP"))]}),
+        Given(facts={"gateways": [gateway("plain", https_server("a.b", 80).replace("HTTPS", "HTTP"))]}),
+    ),
+    "no_gateway_workload": (
+        Given(facts={"workloads": (Workload("istio-system", "x", "sa", {"istio": "ingressgateway"}),)}),
+        Given(facts={"workloads": None}),
+    ),
+    "gateway_service_missing": (
+        Given(facts={"services": {("istio-system", "istio-egressgateway"): None}}),
+        Given(facts={"services": {}}),
+    ),
+    "service_selects_others": (
+        Given(facts={"services": {("istio-system", "istio-egressgateway"): service(selector="{istio: ingressgateway}")}}),
+        Given(facts={"services": {("istio-system", "istio-egressgateway"): service(selector="{app: istio-egressgateway}")}}),
+    ),
+    "gateway_port_missing": (
+        Given({"gateway": {"port": 8443}}),
+        Given(
+            {"gateway": {"port": 8443}},
+            {"services": {("istio-system", "istio-egressgateway"): service("[{port: 8443, targetPort: 8443}]")}},
+        ),
+    ),
+    "privileged_target_port": (
+        Given(facts={"services": {("istio-system", "istio-egressgateway"): service("[{port: 443, targetPort: 443}]")}}),
+        Given(facts={"services": {("istio-system", "istio-egressgateway"): service("[{port: 443, targetPort: https}]")}}),
+    ),
+    "tls_routes_on_terminating_server": (
+        Given(change=_tls_routes),
+        Given({"direct_tls": True}),  # its tls routes are bound to sidecars
+    ),
+    "originating_rule_invisible": (
+        Given({"objects": {"originating_rule": {"namespace": "web"}}, "namespace": "web"}),
+        Given({"objects": {"originating_rule": {"namespace": "web"}}, "namespace": "web", "rule_export_to": [".", "istio-system"]}),
+    ),
+    "originating_rule_overridden": (
+        Given(facts={"destination_rules": [rule("hand-made", HOST_TLS.replace("host:", "exportTo: [.], host:"))]}),
+        Given(facts={"destination_rules": [rule("hand-made", "{host: nginx.example.com, exportTo: [.], subsets: [{name: v1}]}")]}),
+    ),
+    "no_origination": (Given(change=_route_to_http), Given(change=_tls_for_the_whole_rule)),
+    "no_host_check": (Given({"subject_alt_names": []}), Given({"subject_alt_names": ["edge.example.net"]})),
+    "credential_missing": (
+        Given(facts={"secret_keys": {**CLUSTER.secret_keys, ("istio-system", "client-credential"): None}}),
+        Given(facts={"secret_keys": {}}),
+    ),
+    "credential_without_pair": (
+        Given(facts={"secret_keys": {**CLUSTER.secret_keys, ("istio-system", "client-credential"): frozenset(("tls.crt", "ca.crt"))}}),
+        Given(facts={"secret_keys": {**CLUSTER.secret_keys, ("istio-system", "client-credential"): frozenset(("cert", "key", "cacert"))}}),
+    ),
+    "credential_without_ca": (
+        Given(facts={"secret_keys": {**CLUSTER.secret_keys, ("istio-system", "client-credential"): frozenset(("tls.crt", "tls.key"))}}),
+        Given(
+            facts={
+                "secret_keys": {
+                    ("istio-system", "client-credential"): frozenset(("tls.crt", "tls.key")),
+                    ("istio-system", "client-credential-cacert"): frozenset(("cacert",)),
+                }
+            }
+        ),
+    ),
+    "gateway_may_not_list_secrets": (
+        Given(facts={"may_list_secrets": {("istio-system", "egress-sa"): False}}),
+        Given({"mode": "SIMPLE"}, {"may_list_secrets": {("istio-system", "egress-sa"): False}}),
+    ),
+    "file_not_mounted": (
+        Given({"credential_name": None, "certificate_files": {**FILES, "ca_certificate": "/etc/ca-certs/ca.crt"}}),
+        Given({"credential_name": None, "certificate_files": FILES}),
+    ),
+    "host_is_mesh_service": (
+        Given({"host": "my-nginx.mesh-external.svc.cluster.local"}),
+        Given({"endpoints": [{"address": "my-nginx.mesh-external.svc.cluster.local"}]}),
+    ),
+    "port_protocol_conflict": (
+        Given(facts={"service_entries": [entry("x", "{hosts: [nginx.example.com], ports: [{number: 443, protocol: HTTP}]}")]}),
+        Given(facts={"service_entries": [entry("x", "{hosts: [other.example.com], ports: [{number: 443, protocol: HTTP}]}")]}),
+    ),
+    "host_declared_twice": (
+        Given(facts={"service_entries": [entry("x", "{hosts: [nginx.example.com], ports: [{number: 443, protocol: TLS}]}")]}),
+        Given(facts={"service_entries": [entry("x", "{hosts: [nginx.example.com], exportTo: [.]}", namespace="lab")]}),
+    ),
+    "tls_to_plaintext_port": (
+        Given({"endpoints": [{"address": "192.0.2.1", "ports": {"https": 80}}]}),
+        Given({"endpoints": [{"address": "192.0.2.1", "ports": {"https": 8080, "http": 80}}]}),
+    ),
+    "no_endpoints_at_gateway": (Given({"resolution": "NONE"}), Given({"resolution": "DNS"})),
+    "sidecars_send_plaintext": (
+        Given({"rule_export_to": ["*"]}),
+        Given({"rule_export_to": ["*"], "mode": "SIMPLE", "credential_name": "configmap://istio-system/roots"}),
+    ),
+    "sidecars_wait_for_files": (
+        Given({"rule_export_to": ["*"], "credential_name": None, "certificate_files": FILES}),
+        Given({"credential_name": None, "certificate_files": FILES}),
+    ),
+    "tls_inside_tls": (
+        Given({"rule_export_to": ["*"], "mode": "SIMPLE", "credential_name": None, "direct_tls": True}),
+        Given({"mode": "SIMPLE", "credential_name": None, "direct_tls": True}),
+    ),
+    "other_egress_policy": (
+        Given(
+            {"prevent_bypass": True, "client_namespaces": ["shop"]},
+            {"network_policies": [live("NetworkPolicy", "all", "{policyTypes: [Egress], egress: [{}]}", namespace="shop")]},
+        ),
+        Given(
+            {"prevent_bypass": True, "client_namespaces": ["shop"]},
+            {"network_policies": [live("NetworkPolicy", "none", "{policyTypes: [Ingress, Egress]}", namespace="shop")]},
+        ),
+    ),
+    "direct_tls_blocked": (Given(TWO), Given(TWO_APART)),
+    "object_of_another": (
+        Given(facts={"gateways": [owned(gateway("egress-nginx", https_server("a.b")), "origination.partners.nginx")]}),
+        Given(facts={"gateways": [owned(gateway("egress-nginx", https_server("a.b")))]}),
+    ),
+}
+
+
+def test_the_good_case_is_silent() -> None:
+    assert check(Given()) == Checked(())
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_fires(code: str) -> None:
+    found = check(CASES[code][0]).problems
+    (mine,) = [problem for problem in found if problem.code == code][:1]
+    assert mine.where.startswith(("nginx", "services[0] (nginx)"))
+    assert mine.remedy and not mine.message.endswith(".")
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_is_silent(code: str) -> None:
+    assert code not in codes(CASES[code][1])
+
+
+def test_every_code_has_its_case() -> None:
+    source = Path(egress_checks.__file__).read_text()
+    assert set(re.findall(r'case\.problem\(\s*"([a-z_]+)"', source)) == set(CASES)
+
+
+# --- closer looks at some of the rules
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "severity", "told"),
+    [
+        # the newer of two loses: ours is still to be made, unless it is there already
+        (CASES["route_taken"][0], "route_taken", "error", "requests go past the gateway"),
+        (
+            Given(
+                facts={
+                    "virtual_services": [
+                        owned(route("direct-nginx-through-egress-gateway", "{}")),
+                        route("later", HTTP_ROUTE, created=NEWER),
+                    ]
+                }
+            ),
+            "route_taken",
+            "warning",
+            "ignores it from now on",
+        ),
+        (CASES["gateway_host_taken"][0], "gateway_host_taken", "error", "which is this one"),
+        (
+            Given(
+                facts={
+                    "gateways": [
+                        owned(gateway("egress-nginx", https_server("nginx.example.com"))),
+                        gateway("later", https_server("shop/nginx.example.com"), created=NEWER),
+                    ]
+                }
+            ),
+            "gateway_host_taken",
+            "warning",
+            "Gateway istio-system/later",
+        ),
+        # a Gateway may name the pods' port instead of the Service's
+        (Given(facts={"gateways": [gateway("x", https_server("nginx.example.com", 8443))]}), "gateway_host_taken", "error", "port 8443"),
+        (Given(change=_no_sni), "first_hop_sni", "error", f"outbound_.443_.nginx_.{GATEWAY_HOST}"),
+        (
+            Given({"client_namespaces": ["shop"]}, {"destination_rules": [rule("all", "{host: '*.local'}", namespace="shop")]}),
+            "first_hop_rule_shadowed",
+            "error",
+            "DestinationRule shop/all",
+        ),
+        # rules whose exportTo differ are not merged, and the last one counts
+        (
+            Given(facts={"destination_rules": [rule("z", GATEWAY_RULE.replace("host:", "exportTo: ['*'], host:"), created="9999-1")]}),
+            "first_hop_rule_shadowed",
+            "error",
+            "istio-system/z",
+        ),
+        (
+            Given(facts={"destination_rules": [rule("public", HOST_TLS)]}),
+            "tls_inside_tls",
+            None,
+            "",
+        ),
+        (
+            Given({"client_namespaces": ["istio-system"]}),
+            "sidecars_send_plaintext",
+            "error",
+            "the clients in istio-system",
+        ),
+        (
+            Given(
+                {"client_namespaces": ["shop"], "direct_tls": True},
+                {"destination_rules": [rule("shops-own", HOST_TLS, namespace="shop")]},
+            ),
+            "tls_inside_tls",
+            "error",
+            "DestinationRule shop/shops-own",
+        ),
+        (
+            Given(
+                facts={
+                    "secret_keys": {
+                        ("istio-system", "client-credential"): None,
+                        ("istio-system", "client-credential-cacert"): None,
+                        ("default", "client-credential"): PAIR,
+                    }
+                }
+            ),
+            "credential_missing",
+            "error",
+            "there is one in default",
+        ),
+        # an X-cacert without a CA in it is an error to istiod, it does not go on to X
+        (
+            Given(facts={"secret_keys": {**CLUSTER.secret_keys, ("istio-system", "client-credential-cacert"): frozenset(("tls.crt",))}}),
+            "credential_without_ca",
+            "error",
+            "client-credential-cacert",
+        ),
+        (
+            Given({"mode": "SIMPLE"}, {"secret_keys": {**CLUSTER.secret_keys, ("istio-system", "client-credential"): None}}),
+            "credential_missing",
+            "error",
+            "",
+        ),
+        (Given({"tls_port": 80, "http_port": 8080}), "tls_to_plaintext_port", "warning", "port 80 of nginx.example.com"),
+        (
+            Given(facts={"virtual_services": [route("foreign", "{hosts: [x.example.com], gateways: [egress-nginx], tls: [{}]}")]}),
+            "tls_routes_on_terminating_server",
+            "warning",
+            "VirtualService istio-system/foreign",
+        ),
+        (
+            Given(facts={"service_entries": [entry("x", "{hosts: [NGINX.example.com], ports: [{number: 80, protocol: HTTPS}]}")]}),
+            "port_protocol_conflict",
+            "error",
+            "port 80 as HTTPS, where HTTP is expected",
+        ),
+    ],
+)
+def test_closer(given: Given, code: str, severity: str | None, told: str) -> None:
+    found = [problem for problem in check(given).problems if problem.code == code]
+    assert {problem.severity for problem in found} == ({severity} if severity else set())
+    assert not severity or any(told in f"{problem.where} {problem.message}" for problem in found)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"virtual_services": [route("tls-only", "{hosts: [nginx.example.com], tls: [{}]}")]},
+        {"virtual_services": [route("private", HTTP_ROUTE.replace("hosts:", "exportTo: [.], hosts:"), namespace="lab")]},
+        {"virtual_services": [route("gateways-only", HTTP_ROUTE.replace("hosts:", "gateways: [ingress], hosts:"))]},
+        {"virtual_services": [route("port", "{hosts: [nginx.example.com], http: [{match: [{port: 8080}]}]}")]},
+        {"virtual_services": [owned(route("renamed", HTTP_ROUTE))]},  # will be pruned
+        {"gateways": [gateway("bound", https_server("nginx.example.com").replace("port: {", "bind: 192.0.2.1, port: {"))]},
+        {"gateways": [gateway("wide", https_server("*.example.com"))]},
+        {"gateways": [owned(gateway("renamed", https_server("nginx.example.com")))]},
+        {"destination_rules": [rule("public", "{host: '*.example.com', trafficPolicy: {tls: {mode: DISABLE}}}")]},
+        {"destination_rules": [rule("lab", HOST_TLS, namespace="lab")]},
+        {"destination_rules": [owned(rule("renamed", HOST_TLS))]},
+    ],
+)
+def test_what_others_have_and_does_not_matter(facts: dict[str, Any]) -> None:
+    assert check(Given(facts=facts)).problems == ()
+
+
+def test_what_could_not_be_read_is_noted() -> None:
+    (one,) = from_arguments({**NGINX, "prevent_bypass": True, "client_namespaces": ["shop"]})
+    checked = check_set([one], Snapshot(unread=("VirtualServices outside of istio-system",)))
+    assert checked.problems == ()
+    assert [note.split(" ")[0] for note in checked.notes] == [
+        "Gateways",
+        "DestinationRules",
+        "VirtualServices",
+        "ServiceEntries",
+        "NetworkPolicies",
+        "the",
+        "Service",
+        "Secret",
+        "Secret",
+        "not",
+    ]
+    unasked = check(Given(facts={"may_list_secrets": {}}))
+    assert unasked.notes == (
+        "whether the service account istio-system/egress-sa may list Secrets was not asked (SubjectAccessReview not allowed)",
+    )
+    assert check(Given({"mode": "SIMPLE"}, {"may_list_secrets": {}})).notes == ()
+
+
+def test_two_hundred_services_are_checked_in_no_time() -> None:
+    services = [{"name": f"p{i}", "host": f"p{i}.example.com"} for i in range(200)]
+    originations = from_arguments({"credential_name": "client-credential", "services": services})
+    objects = [made for one in originations for made in manifests(one)]
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [{**made, "metadata": {**made["metadata"], "creationTimestamp": NEWER}} for made in objects if made["kind"] == kind]
+
+    snapshot = replace(
+        CLUSTER,
+        service_entries=of("ServiceEntry"),
+        gateways=of("Gateway"),
+        destination_rules=of("DestinationRule"),
+        virtual_services=of("VirtualService"),
+    )
+    start = time.perf_counter()
+    assert check_set(originations, snapshot) == Checked(())
+    assert time.perf_counter() - start < 2
