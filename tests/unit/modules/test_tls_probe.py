@@ -1,0 +1,234 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module from its arguments to its printed result, against real servers on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils import basic
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES
+from ansible_collections.meshops.istio.plugins.modules import tls_probe
+from ansible_collections.meshops.istio.tests.unit.live.servers import (
+    OK,
+    Pki,
+    Server,
+    http_once,
+    https,
+    listening,
+    make,
+    server_context,
+)
+
+HOST = "a.example.com"
+TEAPOT = b"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 6\r\n\r\nteapot"
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def pki() -> Pki:
+    return Pki()
+
+
+@contextlib.contextmanager
+def module_arguments(arguments: dict[str, Any]) -> Iterator[None]:
+    try:
+        from ansible.module_utils.testing import patch_module_args
+    except ImportError:  # ansible-core before 2.19
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+            yield
+    else:
+        with patch_module_args(arguments):
+            yield
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def once(server: Server | None = None, **arguments: Any) -> dict[str, Any]:
+        if server:
+            arguments = {"address": server.address, "port": server.port} | arguments
+        with module_arguments({"host": HOST} | arguments), pytest.raises(SystemExit):
+            tls_probe.main()
+        output = capsys.readouterr().out
+        result: dict[str, Any] = json.loads(output)
+        result["output"] = output
+        return result
+
+    yield once
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_as_in_the_documentation(pki: Pki, tmp_path: Path, run: Run) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(pki.root.pem)
+    with https(server_context(tmp_path, pki.server), TEAPOT) as server:
+        result = run(server, path="/status/418", ca_certificate_path=str(ca), expect={"status": 418})
+        assert server.requests[0].startswith(b"GET /status/418 HTTP/1.1\r\n")
+    assert not result.get("failed")
+    assert result["changed"] is False
+    assert (result["stage"], result["status"], result["body"], result["attempts"], result["unmet"]) == ("http", 418, "teapot", 1, [])
+    assert result["peer_chain"][0]["sans"] == ["a.example.com", "*.wild.example.com", "127.0.0.1"]
+
+
+def test_expectation_that_is_not_met(pki: Pki, tmp_path: Path, run: Run) -> None:
+    with https(server_context(tmp_path, pki.server), TEAPOT) as server:
+        result = run(server, ca_certificate=pki.root.pem.decode(), expect={"status": [200, 204]}, timeout=0.2, delay=0.1)
+    assert result["failed"] is True
+    assert "expected status 200 or 204, found status 418" in result["msg"]
+    assert result["status"] == 418
+    assert result["attempts"] > 1
+    assert result["changed"] is False
+
+
+def test_expected_failures(pki: Pki, tmp_path: Path, run: Run) -> None:
+    with https(server_context(tmp_path, pki.server, client_ca=pki.root)) as server:
+        required = run(server, ca_certificate=pki.root.pem.decode(), expect={"failure": "certificate_required"})
+        unknown = run(server, ca_certificate=pki.foreign.pem.decode(), expect={"failure": ["unknown_ca"]})
+        missed = run(server, ca_certificate=pki.foreign.pem.decode(), expect={"failure": "expired"}, timeout=0)
+    assert not required.get("failed")
+    assert (required["stage"], required["failure"], required["alert"]) == ("tls", "certificate_required", "certificate_required")
+    assert not unknown.get("failed")
+    assert missed["failed"] is True
+    assert "expected failure expired, found failure unknown_ca" in missed["msg"]
+    assert "CN=test root" in missed["msg"]
+
+
+def test_expected_failure_that_does_not_happen(pki: Pki, tmp_path: Path, run: Run) -> None:
+    with https(server_context(tmp_path, pki.server)) as server:
+        result = run(server, ca_certificate=pki.root.pem.decode(), expect={"failure": "unknown_ca"}, timeout=0)
+    assert result["failed"] is True
+    assert "expected failure unknown_ca, found status 200" in result["msg"]
+
+
+def test_without_expectation_there_is_one_attempt(pki: Pki, tmp_path: Path, run: Run) -> None:
+    with https(server_context(tmp_path, pki.server), TEAPOT) as server:
+        assert not run(server, ca_certificate=pki.root.pem.decode()).get("failed")
+        result = run(server, ca_certificate=pki.foreign.pem.decode())
+    assert (result["failed"], result["attempts"], result["failure"]) == (True, 1, "unknown_ca")
+
+
+def test_tries_until_it_is_as_expected(pki: Pki, tmp_path: Path, run: Run) -> None:
+    with https(server_context(tmp_path, pki.server), [OK, TEAPOT, OK, TEAPOT]) as server:
+        result = run(server, ca_certificate=pki.root.pem.decode(), expect={"status": 418}, consecutive=3, delay=0.01)
+    assert not result.get("failed")
+    assert (result["attempts"], result["successes"]) == (6, 3)
+
+
+def test_secrets_appear_nowhere(pki: Pki, tmp_path: Path, run: Run) -> None:
+    client = make("client", by=pki.root)
+    key = client.key(b"canary-passphrase").decode()
+    given = {
+        "ca_certificate": pki.root.pem.decode(),
+        "client_certificate": client.pem.decode(),
+        "client_private_key": key,
+        "client_private_key_passphrase": "canary-passphrase",
+        "secret_headers": {"Authorization": "Bearer canary-token"},
+    }
+    echo = b"HTTP/1.1 200 OK\r\n\r\nyou said Bearer canary-token"
+    with https(server_context(tmp_path, pki.server, client_ca=pki.root), echo) as server:
+        fine = run(server, **given)
+        assert b"\r\nAuthorization: Bearer canary-token\r\n" in server.requests[0]
+        failed = run(server, **given, expect={"status": 500}, timeout=0)
+        wrong = run(server, **given | {"client_private_key_passphrase": "canary-other"})
+        mismatched = run(server, **given | {"client_certificate": pki.server.pem.decode()})
+    assert fine["status"] == 200
+    assert not fine.get("failed")
+    assert failed["failed"]
+    assert [wrong["problems"][0]["code"], mismatched["problems"][0]["code"]] == ["passphrase_wrong", "key_mismatch"]
+    for result in (fine, failed, wrong, mismatched):
+        assert "canary" not in result["output"]
+        assert not any(line in result["output"] for line in key.splitlines()[1:-1])
+
+
+def test_plain_request_with_a_json_body(run: Run) -> None:
+    server: Server
+    with listening(lambda connection: http_once(connection, server, OK)) as server:
+        result = run(server, scheme="http", method="PUT", path="/put", body={"a": [1]}, headers={"X-Number": 7}, expect={"text": "hello"})
+    assert not result.get("failed")
+    assert b"\r\nX-Number: 7\r\n" in server.requests[0]
+    assert b"\r\nContent-Type: application/json\r\n" in server.requests[0]
+    assert (result["protocol"], result["peer_chain"]) == (None, [])
+
+
+def test_check_mode_asks_but_changes_nothing(run: Run) -> None:
+    server: Server
+    with listening(lambda connection: http_once(connection, server, OK)) as server:
+        asked = run(server, scheme="http", _ansible_check_mode=True)
+        skipped = run(server, scheme="http", method="DELETE", _ansible_check_mode=True)
+    assert asked["status"] == 200
+    assert skipped["skipped"] is True
+    assert "DELETE" in skipped["msg"]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"host": "https://a.example.com"}, "expected a host name or an address, found 'https://a.example.com'"),
+        ({"ca_certificate": "x", "ca_certificate_path": "/x"}, "both ca_certificate and ca_certificate_path"),
+        ({"ca_certificate_path": "/does/not/exist.pem"}, "ca_certificate_path /does/not/exist.pem"),
+        ({"ca_certificate": "nonsense"}, "ca_certificate: expected one or more certificates in PEM"),
+        ({"expect": {"failure": "unkown_ca"}}, "unkown_ca"),
+        ({"expect": {"failure": "unknown_ca", "status": 200}}, "expect.failure: a request that fails has no HTTP response"),
+        ({"expect": {"fingerprint": "ab:cd"}}, "expect.fingerprint: expected a SHA-256 fingerprint"),
+        ({"consecutive": 0}, "consecutive: expected 1 or more"),
+    ],
+)
+def test_wrong_arguments(run: Run, arguments: dict[str, Any], told: str) -> None:
+    result = run(**{"address": "127.0.0.1", "port": 1} | arguments)
+    assert result["failed"] is True
+    assert told in result["msg"]
+    assert "Traceback" not in result["output"]
+
+
+def test_cluster_options_are_accepted_and_told_apart(pki: Pki, tmp_path: Path, run: Run) -> None:
+    cluster = {
+        "kubeconfig": "/k",
+        "context": "c",
+        "ca_cert": "/ca.crt",
+        "client_cert": "/c",
+        "client_key": "/k",
+        "api_key": "token-of-the-cluster",
+    }
+    with https(server_context(tmp_path, pki.server, client_ca=pki.root)) as server:
+        unknown = run(server, **cluster, validate_certs=False)
+        required = run(server, **cluster, ca_certificate=pki.root.pem.decode())
+    assert "ca_cert is about the cluster, ca_certificate_path about this request" in unknown["msg"]
+    assert "validate_certs is about the cluster, verify about this request" in unknown["msg"]
+    assert "client_cert is about the cluster, client_certificate_path about this request" in required["msg"]
+    assert "ca_cert is" not in required["msg"]
+
+
+def test_documentation_agrees_with_the_code() -> None:
+    options = yaml.safe_load(tls_probe.DOCUMENTATION)["options"]
+    assert list(options) == list(tls_probe.SPEC)
+    suboptions = options["expect"]["suboptions"]
+    assert list(suboptions) == list(tls_probe.SPEC["expect"]["options"])
+    assert suboptions["failure"]["choices"] == list(FAILURES)
+    described = [line.split(")")[0].removeprefix("V(") for line in suboptions["failure"]["description"] if line.startswith("V(")]
+    assert described == list(FAILURES)
+    for name, option in tls_probe.SPEC.items():
+        documented = options[name]
+        for key in ("type", "choices", "default", "required", "elements"):
+            assert documented.get(key) == option.get(key), (name, key)
+
+
+def test_returned_values_are_documented(pki: Pki, tmp_path: Path, run: Run) -> None:
+    documented = yaml.safe_load(tls_probe.RETURN)
+    with https(server_context(tmp_path, pki.server)) as server:
+        result = run(server, ca_certificate=pki.root.pem.decode())
+    assert set(result) - {"changed", "invocation", "output"} == set(documented)
+    assert set(result["peer_chain"][0]) == set(documented["peer_chain"]["contains"])
