@@ -1,0 +1,656 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every code of `checks` with material that fires it and material that does not."""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, errors, warnings
+from ansible_collections.meshops.istio.plugins.module_utils.tls import checks
+from ansible_collections.meshops.istio.plugins.module_utils.tls.material import Certificate, read_ocsp_staple, read_private_key
+from cryptography import x509
+from cryptography.x509 import ocsp
+from tls_pki import NOW, Issued, Pki, key_pem
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A three-stage PKI and what judges it. `server` and `client` are silent unless told otherwise."""
+
+    pki: Pki
+    root: Issued
+    intermediate: Issued
+    leaf: Issued
+    data: Callable[[str], tuple[Certificate, ...]]
+
+    def issue(self, name: str = "a.example.com", issuer: Issued | None = None, **options: Any) -> Issued:
+        return self.pki.issue(name, issuer or self.intermediate, **options)
+
+    def server(self, *chain: Issued, key: Issued | None = None, **options: Any) -> tuple[Problem, ...]:
+        return self._pair(checks.check_server_pair, chain, key, options)
+
+    def client(self, *chain: Issued, key: Issued | None = None, **options: Any) -> tuple[Problem, ...]:
+        return self._pair(checks.check_client_pair, chain, key, options)
+
+    def _pair(self, check: Any, chain: tuple[Issued, ...], key: Issued | None, options: dict[str, Any]) -> tuple[Problem, ...]:
+        """The chain is `chain` and, where it is a single leaf, the intermediate; the key is the first one's."""
+        whole = (*chain, self.intermediate) if len(chain) == 1 and not options.pop("alone", False) else chain
+        anchors = options.pop("anchors", (self.root,))
+        found = check(
+            [issued.certificate for issued in whole],
+            read_private_key(key_pem((key or chain[0]).key), where="key"),
+            trust_anchors=None if anchors is None else [issued.certificate for issued in anchors],
+            now=options.pop("now", NOW),
+            where="here",
+            **options,
+        )
+        assert isinstance(found, tuple)
+        return found
+
+    def read(self, name: str, **options: Any) -> tuple[Problem, ...]:
+        return checks.check_server_pair(self.data(name), None, now=NOW, where="here", **options)
+
+    def ca(self, *cas: Issued, **options: Any) -> tuple[Problem, ...]:
+        return checks.check_ca([issued.certificate for issued in cas], now=NOW, where="here", **options)
+
+    def crls(self, crls: tuple[Any, ...], cas: tuple[Issued, ...], chain: tuple[Issued, ...] = ()) -> tuple[Problem, ...]:
+        return checks.check_crls(
+            crls, [issued.certificate for issued in cas], chain=[issued.certificate for issued in chain], now=NOW, where="here"
+        )
+
+    def ocsp(self, der: bytes | None, leaf: Issued, issuer: Issued | None = None) -> tuple[Problem, ...]:
+        staple = read_ocsp_staple(der, where="here") if der is not None else None
+        chain = [leaf.certificate, (issuer or self.intermediate).certificate]
+        return checks.check_ocsp(staple, chain, now=NOW, where="here")
+
+    def staple(self, leaf: Issued, **options: Any) -> bytes:
+        return self.pki.staple(leaf, self.intermediate, **options)
+
+    def must_staple(self) -> Issued:
+        return self.issue(extensions=(x509.TLSFeature([x509.TLSFeatureType.status_request]),))
+
+
+@pytest.fixture(scope="session")
+def kit(pki: Pki, root: Issued, intermediate: Issued, leaf: Issued, data: Any) -> Kit:
+    return Kit(pki, root, intermediate, leaf, data)
+
+
+def constrained(kit: Kit, permitted: Any = None, excluded: Any = None) -> Issued:
+    return kit.pki.issue("Constrained", kit.root, ca=True, extensions=(x509.NameConstraints(permitted, excluded),))
+
+
+def twin(kit: Kit) -> Issued:
+    """Another CA of the intermediate's name."""
+    return kit.pki.issue("Intermediate", kit.root, ca=True, key="P-256#twin")
+
+
+def dns_tree(name: str) -> list[x509.GeneralName]:
+    return [x509.DNSName(name)]
+
+
+def ip_tree(network: str) -> list[x509.GeneralName]:
+    return [x509.IPAddress(ipaddress.ip_network(network))]
+
+
+# name, what is judged, the errors, the warnings, what the first message or remedy must hold
+CASES: list[tuple[str, Callable[[Kit], tuple[Problem, ...]], list[str], list[str], list[str]]] = [
+    ("a good server", lambda k: k.server(k.leaf, hosts=["httpbin.example.com"]), [], [], []),
+    ("a good client", lambda k: k.client(k.issue("client", purposes=("clientAuth",), usage=("digital_signature",))), [], [], []),
+    ("the root at the end", lambda k: k.server(k.leaf, k.intermediate, k.root), [], [], []),
+    (
+        "the key unreadable",
+        lambda k: checks.check_server_pair([k.leaf.certificate, k.intermediate.certificate], None, now=NOW, where="here"),
+        [],
+        [],
+        [],
+    ),
+    ("nothing", lambda k: checks.check_server_pair([], None, now=NOW, where="here"), ["not_pem"], [], ["at least one"]),
+    ("no CA at all", lambda k: k.ca(), ["not_pem"], [], []),
+    # the key
+    (
+        "another key",
+        lambda k: k.server(k.leaf, key=k.root),
+        ["key_mismatch"],
+        [],
+        ["CN=httpbin.example.com (ECDSA P-256", "found another one"],
+    ),
+    ("another kind of key", lambda k: k.server(k.leaf, key=k.issue(key="RSA 2048")), ["key_mismatch"], [], ["RSA 2048"]),
+    ("RSA", lambda k: k.server(k.issue(key="RSA 2048")), [], [], []),
+    ("RSA too short", lambda k: k.server(k.issue(key="RSA 1024")), ["key_unsupported"], [], ["RSA of 2048", "found RSA 1024", "too short"]),
+    ("P-224", lambda k: k.server(k.issue(key="P-224")), ["key_unsupported"], [], ["P-224", "does not know"]),
+    ("P-384", lambda k: k.server(k.issue(key="P-384")), [], ["key_too_new"], ["Istio before 1.25", "P-384"]),
+    ("P-521", lambda k: k.server(k.issue(key="P-521")), [], ["key_too_new", "key_rarely_accepted"], []),
+    ("Ed25519", lambda k: k.server(k.issue(key="Ed25519")), [], ["key_rarely_accepted"], ["Ed25519", "FIPS"]),
+    ("DSA", lambda k: k.read("dsa.pem"), ["key_unsupported"], [], ["DSA 1024"]),
+    ("a curve spelled out", lambda k: k.read("explicit_curve.pem"), ["key_unsupported"], ["leaf_is_ca", "cn_only"], ["spells out"]),
+    ("a weak CA key", lambda k: k.ca(k.pki.issue("Weak", ca=True, key="RSA 1024")), [], ["ca_key_weak"], ["RSA 1024"]),
+    ("an Ed25519 CA", lambda k: k.ca(k.pki.issue("Ed", ca=True, key="Ed25519")), ["key_unsupported"], [], ["Ed25519"]),
+    ("a P-521 CA", lambda k: k.ca(k.pki.issue("P", ca=True, key="P-521")), [], [], []),
+    # the chain
+    (
+        "root to leaf",
+        lambda k: k.server(k.root, k.intermediate, k.leaf, key=k.leaf),
+        ["chain_order"],
+        [],
+        [
+            "found CN=Root as certificate 1 where CN=httpbin",
+            "CN=httpbin.example.com (now certificate 3), CN=Intermediate (now certificate 2)",
+        ],
+    ),
+    ("the middle swapped", lambda k: k.server(k.leaf, k.root, k.intermediate), ["chain_order"], [], ["found CN=Root as certificate 2"]),
+    (
+        "out of order without a key",
+        lambda k: checks.check_server_pair([k.intermediate.certificate, k.leaf.certificate], None, now=NOW, where="here"),
+        ["chain_order"],
+        [],
+        ["CN=Intermediate as certificate 1"],
+    ),
+    ("the leaf twice", lambda k: k.server(k.leaf, k.leaf, k.intermediate), [], ["chain_duplicate"], ["CN=httpbin.example.com 2 times"]),
+    (
+        "a stranger",
+        lambda k: k.server(k.leaf, k.intermediate, k.issue("other")),
+        [],
+        ["chain_contains_unrelated"],
+        ["CN=other (certificate 3)"],
+    ),
+    (
+        "a gap",
+        lambda k: k.server(k.leaf, k.root),
+        ["chain_incomplete"],
+        ["chain_contains_unrelated"],
+        ["CN=Root", "ends at CN=httpbin.example.com, whose issuer CN=Intermediate is missing"],
+    ),
+    (
+        "the issuer's namesake",
+        lambda k: k.server(k.leaf, twin(k)),
+        ["chain_broken_signature", "chain_incomplete"],
+        [],
+        ["CN=Intermediate", "was not made with its key"],
+    ),
+    ("the issuer beside its namesake", lambda k: k.server(k.leaf, twin(k), k.intermediate), [], ["chain_contains_unrelated"], []),
+    ("an issuer missing", lambda k: k.server(k.leaf, alone=True), ["chain_incomplete"], [], ["CN=Intermediate is missing", "Append"]),
+    (
+        "an issuer missing, anchors unknown",
+        lambda k: k.server(k.leaf, alone=True, anchors=None),
+        [],
+        ["chain_unverified"],
+        ["CN=Intermediate is a root"],
+    ),
+    ("anchors unknown", lambda k: k.server(k.leaf, anchors=None), [], [], []),
+    ("no anchors", lambda k: k.server(k.leaf, anchors=()), ["chain_incomplete"], [], ["(none)"]),
+    ("an intermediate as anchor", lambda k: k.server(k.leaf, alone=True, anchors=(k.intermediate,)), [], [], []),
+    ("an anchor within the chain", lambda k: k.server(k.leaf, k.intermediate, k.root, anchors=(k.intermediate,)), [], [], []),
+    ("the leaf as anchor", lambda k: k.server(k.leaf, alone=True, anchors=(k.leaf,)), [], [], []),
+    (
+        "an anchor reissued for the same key",
+        lambda k: k.server(k.leaf, k.intermediate, k.root, anchors=(k.pki.issue("Root", ca=True, days=(-1, 9)),)),
+        [],
+        [],
+        [],
+    ),
+    (
+        "another root",
+        lambda k: k.server(k.leaf, k.intermediate, k.root, anchors=(k.pki.issue("Other", ca=True),)),
+        ["chain_incomplete"],
+        [],
+        ["another root"],
+    ),
+    (
+        "an anchor's namesake",
+        lambda k: k.server(k.leaf, anchors=(k.pki.issue("Root", ca=True, key="P-256#twin"),)),
+        ["chain_incomplete"],
+        [],
+        ["names one of them as its issuer, but was not signed"],
+    ),
+    (
+        "an expired anchor",
+        lambda k: k.server(k.leaf, anchors=(k.pki.issue("Root", ca=True, days=(-9, -1)),)),
+        [],
+        ["trust_anchor_expired"],
+        ["CN=Root"],
+    ),
+    ("self-signed", lambda k: k.server(k.pki.issue("a.example.com"), alone=True), ["chain_incomplete"], [], ["self-signed"]),
+    ("self-signed, anchors unknown", lambda k: k.server(k.pki.issue("a.example.com"), alone=True, anchors=None), [], [], []),
+    (
+        "issued by a leaf",
+        lambda k: k.server(k.issue("b", k.leaf, purposes=("serverAuth",)), k.leaf, k.intermediate),
+        ["ca_is_no_ca"],
+        [],
+        ["CN=httpbin.example.com", "CA:FALSE"],
+    ),
+    (
+        "pathlen kept",
+        lambda k: k.server(
+            k.issue("b", k.pki.issue("Sub", k.root, ca=True, path_length=0)), k.pki.issue("Sub", k.root, ca=True, path_length=0)
+        ),
+        [],
+        [],
+        [],
+    ),
+    (
+        "pathlen exceeded",
+        lambda k: k.server(
+            k.issue("b", k.pki.issue("Sub", k.intermediate, ca=True)),
+            k.pki.issue("Sub", k.intermediate, ca=True),
+            k.intermediate,
+            anchors=(k.pki.issue("Root", ca=True, path_length=1),),
+        ),
+        ["path_too_long"],
+        [],
+        ["at most 1 intermediates below CN=Root", "found 2"],
+    ),
+    (
+        "a name permitted",
+        lambda k: k.server(k.issue("b.example.com", constrained(k, dns_tree("example.com"))), constrained(k, dns_tree("example.com"))),
+        [],
+        [],
+        [],
+    ),
+    (
+        "a name not permitted",
+        lambda k: k.server(k.issue("b.example.org", constrained(k, dns_tree("example.com"))), constrained(k, dns_tree("example.com"))),
+        ["name_constraints_violated"],
+        [],
+        ["permits example.com", "found b.example.org"],
+    ),
+    (
+        "a name excluded",
+        lambda k: k.server(
+            k.issue("b.example.com", constrained(k, None, dns_tree(".example.com"))), constrained(k, None, dns_tree(".example.com"))
+        ),
+        ["name_constraints_violated"],
+        [],
+        ["excludes .example.com"],
+    ),
+    (
+        "addresses not permitted",
+        lambda k: k.server(
+            k.issue("b", constrained(k, ip_tree("10.0.0.0/8")), ip=("10.1.2.3", "192.0.2.1", "2001:db8::1")),
+            constrained(k, ip_tree("10.0.0.0/8")),
+        ),
+        ["name_constraints_violated", "name_constraints_violated"],
+        [],
+        ["found 192.0.2.1"],
+    ),
+    # dates
+    (
+        "expired",
+        lambda k: k.server(k.issue(days=(-9, -2))),
+        ["expired"],
+        [],
+        ["CN=a.example.com expired on 2026-12-30T12:00:00Z, 2 days ago"],
+    ),
+    ("the last second", lambda k: k.server(k.issue(days=(-9, 0))), [], [], []),
+    ("not yet valid", lambda k: k.server(k.issue(days=(1, 9))), ["not_yet_valid"], [], ["valid from 2027-01-02T12:00:00Z", "2027-01-01"]),
+    (
+        "too little left",
+        lambda k: k.server(k.issue(days=(-9, 10)), min_remaining=timedelta(days=30)),
+        ["expires_soon"],
+        [],
+        ["expected 30 days", "found 10 days", "2027-01-11"],
+    ),
+    (
+        "hours left",
+        lambda k: k.server(k.issue(days=(-9, 0.5)), min_remaining=timedelta(days=1)),
+        ["expires_soon"],
+        [],
+        ["expected 1 day", "12 hours"],
+    ),
+    ("enough left", lambda k: k.server(k.issue(days=(-9, 30)), min_remaining=timedelta(days=30)), [], [], []),
+    (
+        "an intermediate expired",
+        lambda k: k.server(
+            k.issue("b", k.pki.issue("Sub", k.root, ca=True, days=(-9, -1))), k.pki.issue("Sub", k.root, ca=True, days=(-9, -1))
+        ),
+        ["expired"],
+        [],
+        ["CN=Sub", "CA"],
+    ),
+    ("a CA expired", lambda k: k.ca(k.pki.issue("Old", ca=True, days=(-9, -1))), ["ca_expired"], [], ["CN=Old expired on"]),
+    ("a CA not yet valid", lambda k: k.ca(k.pki.issue("New", ca=True, days=(1, 9))), ["not_yet_valid"], [], ["CN=New"]),
+    (
+        "a CA with little left",
+        lambda k: k.ca(k.pki.issue("Old", ca=True, days=(-9, 9)), min_remaining=timedelta(days=10)),
+        ["expires_soon"],
+        [],
+        [],
+    ),
+    # usages
+    (
+        "no digitalSignature",
+        lambda k: k.server(k.issue(usage=("key_agreement",))),
+        ["wrong_key_usage"],
+        [],
+        ["found keyAgreement", "Envoy refuses"],
+    ),
+    ("a CA's usage", lambda k: k.client(k.issue(usage=("key_cert_sign",))), ["wrong_key_usage"], [], ["found keyCertSign"]),
+    (
+        "RSA for encipherment only",
+        lambda k: k.client(k.issue(key="RSA 2048", usage=("key_encipherment",))),
+        ["wrong_key_usage"],
+        [],
+        ["keyEncipherment"],
+    ),
+    ("RSA for both", lambda k: k.server(k.issue(key="RSA 2048", usage=("key_encipherment", "digital_signature"))), [], [], []),
+    (
+        "a client's as server",
+        lambda k: k.server(k.issue(purposes=("clientAuth",))),
+        ["wrong_extended_key_usage"],
+        [],
+        ["serverAuth", "found clientAuth"],
+    ),
+    ("a server's as client", lambda k: k.client(k.leaf), ["wrong_extended_key_usage"], [], ["clientAuth", "found serverAuth"]),
+    ("for both", lambda k: k.client(k.issue(purposes=("clientAuth", "serverAuth"))), [], [], []),
+    ("for any purpose", lambda k: k.server(k.issue(purposes=("any",))), [], [], []),
+    (
+        "a CA for something else",
+        lambda k: k.server(
+            k.issue("b", k.pki.issue("Sub", k.root, ca=True, purposes=("codeSigning",))),
+            k.pki.issue("Sub", k.root, ca=True, purposes=("codeSigning",)),
+        ),
+        ["wrong_extended_key_usage"],
+        [],
+        ["CN=Sub is limited to codeSigning"],
+    ),
+    ("a CA as server", lambda k: k.server(k.issue(ca=True, dns=("a.example.com",))), [], ["leaf_is_ca"], ["found a CA's"]),
+    # signatures and serial numbers
+    ("SHA-1", lambda k: k.read("sha1.pem"), ["weak_signature"], [], ["SHA1", "SHA-256"]),
+    ("MD5", lambda k: k.read("md5.pem"), ["weak_signature"], ["chain_unverified"], []),
+    ("MD5 under its root", lambda k: k.read("md5.pem", trust_anchors=k.data("sha1.pem")[1:]), ["weak_signature"], [], ["MD5"]),
+    ("a SHA-1 root", lambda k: checks.check_ca(k.data("sha1.pem")[1:], now=NOW, where="here"), [], [], []),
+    ("serial 0", lambda k: k.read("serial0.pem"), [], ["chain_unverified", "serial_not_positive"], []),
+    (
+        "serial below 0",
+        lambda k: k.read("serial_negative.pem", trust_anchors=k.data("sha1.pem")[1:]),
+        [],
+        ["serial_not_positive"],
+        ["found -05"],
+    ),
+    # hosts
+    (
+        "hosts covered",
+        lambda k: k.server(
+            k.leaf,
+            hosts=[
+                "HTTPBIN.example.com.",
+                "x.apps.example.com",
+                "*.apps.example.com",
+                "10.0.0.1",
+                "[2001:DB8::1]",
+                "*",
+                "ns/httpbin.example.com",
+            ],
+        ),
+        [],
+        [],
+        [],
+    ),
+    (
+        "a host not covered",
+        lambda k: k.server(k.leaf, hosts=["other.example.com"]),
+        ["host_not_covered"],
+        [],
+        ["expected a certificate for other.example.com, found httpbin.example.com, *.apps.example.com, 10.0.0.1", "DNS:other.example.com"],
+    ),
+    (
+        "two hosts not covered",
+        lambda k: k.server(k.leaf, hosts=["b.example.com", "c.example.com", "b.example.com"]),
+        ["host_not_covered"] * 2,
+        [],
+        [],
+    ),
+    (
+        "two labels under a wildcard",
+        lambda k: k.server(k.leaf, hosts=["a.b.apps.example.com"]),
+        ["host_not_covered"],
+        [],
+        ["exactly one label"],
+    ),
+    ("a wildcard host", lambda k: k.server(k.leaf, hosts=["*.example.com"]), ["host_not_covered"], [], ["needs the same wildcard"]),
+    ("an address not covered", lambda k: k.server(k.leaf, hosts=["10.0.0.2"]), ["host_not_covered"], [], ["IP:10.0.0.2"]),
+    ("an address as DNS name", lambda k: k.server(k.issue(dns=("10.0.0.2",)), hosts=["10.0.0.2"]), ["host_not_covered"], [], ["as an IP"]),
+    ("no host", lambda k: k.server(k.leaf, hosts=["https://httpbin.example.com:443"]), ["host_invalid"], [], ["without scheme or port"]),
+    ("common name only", lambda k: k.server(k.issue(dns=())), [], ["cn_only"], ["many clients", "a.example.com"]),
+    ("common name only, the host", lambda k: k.server(k.issue(dns=()), hosts=["a.example.com"]), [], ["cn_only"], []),
+    ("common name only, another host", lambda k: k.server(k.issue(dns=()), hosts=["b.example.com"]), ["host_not_covered"], ["cn_only"], []),
+    ("no name at all", lambda k: k.server(k.issue("", dns=()), hosts=["b.example.com"]), ["host_not_covered"], ["cn_only"], ["(none)"]),
+    ("a client without names", lambda k: k.client(k.issue("client", dns=())), [], [], []),
+    # CAs
+    ("a good CA", lambda k: k.ca(k.root), [], [], []),
+    ("an intermediate alone", lambda k: k.ca(k.intermediate), [], [], []),
+    ("a CA of version 1", lambda k: checks.check_ca(k.data("version1.pem"), now=NOW, where="here"), [], [], []),
+    ("a leaf", lambda k: k.ca(k.leaf), ["ca_is_no_ca"], [], ["CN=httpbin.example.com says CA:FALSE", "CN=Intermediate issued this one"]),
+    ("no basicConstraints", lambda k: k.ca(k.pki.issue("x", ca=None)), ["ca_is_no_ca"], [], ["has no basicConstraints"]),
+    (
+        "no keyCertSign",
+        lambda k: k.ca(k.pki.issue("x", ca=True, usage=("crl_sign",))),
+        ["ca_is_no_ca"],
+        [],
+        ["keyUsage cRLSign, without keyCertSign"],
+    ),
+    ("a CA twice", lambda k: k.ca(k.root, k.root), [], ["chain_duplicate"], ["CN=Root"]),
+    # CRLs
+    ("no CRL", lambda k: k.crls((), (k.root,)), [], [], []),
+    ("CRLs for all", lambda k: k.crls((k.pki.crl(k.root), k.pki.crl(k.intermediate)), (k.root, k.intermediate)), [], [], []),
+    ("a CRL without a CA", lambda k: k.crls((k.pki.crl(k.root),), ()), ["crl_without_ca"], [], ["only together with the CA"]),
+    (
+        "a CRL of an intermediate that peers send",
+        lambda k: k.crls((k.pki.crl(k.root), k.pki.crl(k.intermediate)), (k.root,)),
+        [],
+        ["crl_issuer_unknown"],
+        ["(CN=Root), found one of CN=Intermediate"],
+    ),
+    (
+        "a CA without CRL",
+        lambda k: k.crls((k.pki.crl(k.root),), (k.root, k.intermediate)),
+        ["crl_incomplete"],
+        [],
+        ["found none of CN=Intermediate"],
+    ),
+    (
+        "an intermediate with a CRL but no root",
+        lambda k: k.crls((k.pki.crl(k.intermediate),), (k.intermediate,)),
+        ["crl_incomplete"],
+        [],
+        ["issuer of CN=Intermediate (CN=Root)"],
+    ),
+    (
+        "a CRL expired",
+        lambda k: k.crls((k.pki.crl(k.root, days=(-9, -1)),), (k.root,)),
+        ["crl_expired"],
+        [],
+        ["CN=Root expired on 2026-12-31"],
+    ),
+    (
+        "a CRL expired beside a new one",
+        lambda k: k.crls((k.pki.crl(k.root, days=(-9, -1)), k.pki.crl(k.root)), (k.root,)),
+        [],
+        ["crl_expired"],
+        ["newer one"],
+    ),
+    (
+        "a CRL too early",
+        lambda k: k.crls((k.pki.crl(k.root, days=(1, 9)),), (k.root,)),
+        ["crl_not_yet_valid"],
+        [],
+        ["valid from 2027-01-02"],
+    ),
+    ("a CRL badly signed", lambda k: k.crls((k.pki.crl(k.root, signer="P-256#x"),), (k.root,)), ["crl_signature_invalid"], [], ["CN=Root"]),
+    (
+        "a CRL signed with another kind of key",
+        lambda k: k.crls((k.pki.crl(k.root, signer="RSA 2048"),), (k.root,)),
+        ["crl_signature_invalid"],
+        [],
+        [],
+    ),
+    (
+        "a CA that may not sign CRLs",
+        lambda k: k.crls(
+            (k.pki.crl(k.pki.issue("C", ca=True, usage=("key_cert_sign",))),), (k.pki.issue("C", ca=True, usage=("key_cert_sign",)),)
+        ),
+        ["ca_cannot_sign_crl"],
+        [],
+        ["cRLSign in CN=C, found keyCertSign"],
+    ),
+    (
+        "a delta CRL",
+        lambda k: k.crls((k.pki.crl(k.root, extensions=(x509.DeltaCRLIndicator(1),)),), (k.root,)),
+        ["crl_unsupported"],
+        [],
+        ["delta CRL of CN=Root"],
+    ),
+    (
+        "the pair's own certificate revoked",
+        lambda k: k.crls((k.pki.crl(k.root), k.pki.crl(k.intermediate, revoked=(k.leaf,))), (k.root, k.intermediate), (k.leaf,)),
+        ["revoked"],
+        [],
+        ["CN=httpbin.example.com (serial "],
+    ),
+    (
+        "another certificate revoked",
+        lambda k: k.crls((k.pki.crl(k.root), k.pki.crl(k.intermediate, revoked=(k.issue("b"),))), (k.root, k.intermediate), (k.leaf,)),
+        [],
+        [],
+        [],
+    ),
+    (
+        "a CA revoked",
+        lambda k: k.crls((k.pki.crl(k.root, revoked=(k.intermediate,)), k.pki.crl(k.intermediate)), (k.root, k.intermediate)),
+        ["revoked"],
+        [],
+        ["CN=Intermediate"],
+    ),
+    # OCSP
+    ("no staple", lambda k: k.ocsp(None, k.leaf), [], [], []),
+    ("a staple", lambda k: k.ocsp(k.staple(k.leaf), k.leaf), [], [], []),
+    ("no staple, must-staple", lambda k: k.ocsp(None, k.must_staple()), ["ocsp_missing"], [], ["must-staple", "Envoy refuses"]),
+    ("another certificate's staple", lambda k: k.ocsp(k.staple(k.issue("b")), k.leaf), ["ocsp_wrong_certificate"], [], ["serial"]),
+    (
+        "another issuer's staple",
+        lambda k: k.ocsp(k.pki.staple(k.issue("b", k.root, serial=77), k.root), k.issue("b", serial=77)),
+        ["ocsp_wrong_certificate"],
+        [],
+        ["4D"],
+    ),
+    (
+        "an expired staple",
+        lambda k: k.ocsp(k.staple(k.leaf, days=(-9, -1)), k.leaf),
+        [],
+        ["ocsp_expired"],
+        ["2026-12-31", "does not send it"],
+    ),
+    ("a staple without end", lambda k: k.ocsp(k.staple(k.leaf, days=(-9, None)), k.leaf), [], ["ocsp_expired"], ["until when"]),
+    (
+        "an expired staple, must-staple",
+        lambda k: (lambda leaf: k.ocsp(k.staple(leaf, days=(-9, -1)), leaf))(k.must_staple()),
+        ["ocsp_expired"],
+        [],
+        ["refuses clients"],
+    ),
+    ("a staple too early", lambda k: k.ocsp(k.staple(k.leaf, days=(1, 9)), k.leaf), [], ["ocsp_not_yet_valid"], ["2027-01-02"]),
+    (
+        "revoked by OCSP",
+        lambda k: k.ocsp(k.staple(k.leaf, status=ocsp.OCSPCertStatus.REVOKED), k.leaf),
+        ["ocsp_revoked"],
+        [],
+        ["found revoked"],
+    ),
+    (
+        "unknown by OCSP",
+        lambda k: k.ocsp(k.staple(k.leaf, status=ocsp.OCSPCertStatus.UNKNOWN), k.leaf),
+        ["ocsp_unknown"],
+        [],
+        ["found unknown"],
+    ),
+    (
+        "a delegated responder",
+        lambda k: k.ocsp(k.staple(k.leaf, responder=k.issue("Responder", purposes=("OCSPSigning",))), k.leaf),
+        [],
+        [],
+        [],
+    ),
+    (
+        "a responder of its own making",
+        lambda k: k.ocsp(k.staple(k.leaf, responder=k.pki.issue("Responder", purposes=("OCSPSigning",))), k.leaf),
+        ["ocsp_signature_invalid"],
+        [],
+        ["CN=Intermediate"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("judge", "expected_errors", "expected_warnings", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_cases(kit: Kit, judge: Any, expected_errors: list[str], expected_warnings: list[str], words: list[str]) -> None:
+    found = judge(kit)
+    assert [problem.code for problem in errors(found)] == expected_errors
+    assert [problem.code for problem in warnings(found)] == expected_warnings
+    for problem in found:
+        assert problem.where == "here"
+        assert problem.message.startswith("expected ") and "found" in problem.message
+        assert problem.remedy[0].isupper() and not problem.message.endswith(".") and not problem.remedy.endswith(".")
+    text = "\n".join(map(str, found))
+    assert all(word in text for word in words), text
+
+
+def test_every_code_fires_and_is_silent_somewhere() -> None:
+    """The good cases are silent for every code; that each fires is held here."""
+    named = set(re.findall(r"(?:_error|_warning|make)\(\s*\"([a-z0-9_]+)\"", inspect.getsource(checks)))
+    named |= {"expired", "ca_expired", "ocsp_revoked", "ocsp_unknown"}  # those that are put together
+    fired = {code for _, _, error_codes, warning_codes, _ in CASES for code in (*error_codes, *warning_codes)}
+    assert fired == named
+
+
+def test_documented_codes_are_those_that_fire() -> None:
+    documented = " ".join(
+        check.__doc__ or "" for check in (checks.check_server_pair, checks.check_ca, checks.check_crls, checks.check_ocsp)
+    )
+    fired = {code for _, _, error_codes, warning_codes, _ in CASES for code in (*error_codes, *warning_codes)} - {"not_pem"}
+    assert all(code in documented for code in fired)
+
+
+def test_the_keys_own_place_is_named(kit: Kit) -> None:
+    found = kit.server(kit.leaf, key=kit.root, key_where="private_key_path /k")
+    assert [(problem.code, problem.where) for problem in found] == [("key_mismatch", "private_key_path /k")]
+
+
+def test_all_is_found_at_once(kit: Kit) -> None:
+    bad = kit.issue("bad", key="RSA 1024", days=(-9, -1), usage=("key_encipherment",), purposes=("clientAuth",), dns=())
+    found = kit.server(kit.root, bad, key=bad, hosts=["a.example.com"], anchors=(kit.pki.issue("Other", ca=True),))
+    assert {problem.code for problem in found} == {
+        "chain_contains_unrelated",
+        "chain_incomplete",
+        "expired",
+        "wrong_key_usage",
+        "wrong_extended_key_usage",
+        "key_unsupported",
+        "cn_only",
+        "host_not_covered",
+    }
+
+
+def test_a_thousand_pairs_take_about_a_second(kit: Kit) -> None:
+    """Not a benchmark: it holds that nothing costs milliseconds a piece (validating an RSA key does, 31 ms)."""
+    import time
+
+    from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain
+
+    rsa_leaf = kit.issue(key="RSA 2048")
+    pem, key = rsa_leaf.pem + kit.intermediate.pem, key_pem(rsa_leaf.key)
+    begin = time.process_time()
+    for _ in range(50):
+        chain, private = read_chain(pem, where="w"), read_private_key(key, where="w")
+        assert not checks.check_server_pair(
+            chain, private, hosts=["a.example.com"], trust_anchors=[kit.root.certificate], now=NOW, where="w"
+        )
+    assert (time.process_time() - begin) / 50 < 0.01
