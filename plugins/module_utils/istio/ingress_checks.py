@@ -348,7 +348,23 @@ def _port_conflict(where: str, port: int, other: Manifest, what: tuple[str, str]
     return Problem("port_conflict", where, message, "use another port", "warning")
 
 
-# --- credentials ------------------------------------------------------------------------------------------------------------
+# --- workloads and credentials --------------------------------------------------------------------------------------------
+
+
+def workload_problems(gateway: IngressGateway, namespaces: Collection[str], *, complete: bool) -> tuple[Problem, ...]:
+    """Whether there is a proxy at all; `complete` says whether all of the cluster was looked at."""
+    if namespaces or not complete:
+        return ()
+    selector = ", ".join(f"{key}={value}" for key, value in gateway.selector.items())
+    return (
+        Problem(
+            "no_workloads",
+            "selector",
+            f"no Pod and no WorkloadEntry has the labels {selector}: nothing will serve this Gateway, and its credentials were not looked at",
+            "correct the selector, or start the gateway",
+            "warning",
+        ),
+    )
 
 
 def credential_problems(
