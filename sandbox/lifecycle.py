@@ -58,8 +58,9 @@ def locked() -> Iterator[None]:
 
 def needed_ports() -> list[tuple[tuple[str, int], str]]:
     parts = [control_plane.etcd(), control_plane.apiserver(), control_plane.controllers(), istio.istiod()]
-    parts += [workloads.httpbin(), workloads.helloworld(), *map(istio.proxy_component, istio.PROXIES)]
+    parts += [workloads.httpbin(), workloads.helloworld()]
     places = [*((place, part.name) for part in parts for place in part.ports), *MESH_PORTS]
+    places += [(place, proxy.name) for proxy in istio.PROXIES for place in proxy.own_ports]
     # where the machine has IPv6, the sidecar listens on its loopback too
     if Path("/proc/net/if_inet6").exists() and "lo" in Path("/proc/net/if_inet6").read_text().split():
         places += [(("::1", port), purpose) for (host, port), purpose in MESH_PORTS if host == layout.LOCAL]
