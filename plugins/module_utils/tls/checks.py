@@ -99,8 +99,9 @@ def _check_pair(
 ) -> Iterator[Problem]:
     leaf = _leaf(chain, key)
     path, rest = build_path(leaf, chain)
-    anchor = _anchor(path, trust_anchors) if trust_anchors is not None else None
-    whole = path if anchor is None or anchor in path else (*path, anchor)
+    anchor, place = _anchor(path, trust_anchors or ())
+    needed = path if anchor is None else path[: max(place, 1)]
+    whole = path if anchor is None else (*path[:place], anchor)
     if key is not None:
         yield from _check_key_match(leaf, key, where, key_where)
     yield from _check_order(chain, path, rest, where)
@@ -114,15 +115,15 @@ def _check_pair(
         )
     yield from _check_issuers(whole, where)
     yield from _check_name_constraints(whole, where)
-    for certificate in path:
+    for certificate in needed if anchor is None or anchor not in path[1:] else (*needed, anchor):
         yield from _check_dates(certificate, min_remaining, now, where)
     yield from _check_usage(leaf, purpose, where)
-    for issuer in path[1:]:
+    for issuer in needed[1:]:
         yield from _check_issuer_purpose(issuer, purpose, where)
     yield from _check_leaf_key(leaf, purpose, where)
-    for issuer in path[1:]:
+    for issuer in needed[1:]:
         yield from _check_issuer_key(issuer, where)
-    for certificate in path:
+    for certificate in needed:
         yield from _check_signature_hash(certificate, where)
         yield from _check_serial(certificate, where)
     if leaf.is_ca:
@@ -198,19 +199,19 @@ def _check_order(chain: Sequence[Certificate], path: Sequence[Certificate], rest
         )
 
 
-def _anchor(path: Sequence[Certificate], trust_anchors: Sequence[Certificate]) -> Certificate | None:
-    """The first trust anchor that the path contains (as such, or reissued for the same key) or leads to."""
-    for certificate in path:
+def _anchor(path: Sequence[Certificate], trust_anchors: Sequence[Certificate]) -> tuple[Certificate | None, int]:
+    """The first trust anchor that the path contains (as such, or reissued for the same key) or leads to, and how many certificates of the
+    path stand below it. What a chain holds above (the cross-signed, expired root of a public CA, say) does no harm."""
+    for place, certificate in enumerate(path):
         for anchor in trust_anchors:
-            if anchor == certificate:
-                return anchor
-            if anchor.subject == certificate.subject and anchor.spki is not None and anchor.spki == certificate.spki:
-                return anchor
-    for certificate in path:
+            if anchor == certificate or (
+                anchor.subject == certificate.subject and anchor.spki is not None and anchor.spki == certificate.spki
+            ):
+                return anchor, place
         for anchor in trust_anchors:
             if signed_by(certificate, anchor) is not False:
-                return anchor
-    return None
+                return anchor, place + 1
+    return None, 0
 
 
 def _check_completeness(

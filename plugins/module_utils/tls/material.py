@@ -281,7 +281,7 @@ class Certificate:
     @cached_property
     def has_explicit_curve(self) -> bool:
         """Whether an ECDSA key spells out its curve's parameters: Envoy refuses that even for a curve that it knows."""
-        return self.key.type == "ECDSA" and _EXPLICIT_CURVE in self.der
+        return _EXPLICIT_CURVE in self.der
 
     @cached_property
     def spki(self) -> bytes | None:

