@@ -139,6 +139,8 @@ class Origination:
     client_namespaces: tuple[str, ...] = ()
     direct_tls: bool = False
     prevent_bypass: bool = False
+    absent: bool = False
+    """To be removed: only name, namespaces and the names of objects count then."""
     dns: PodGroup = field(default_factory=lambda: PodGroup("kube-system", {"k8s-app": "kube-dns"}, 53))
     control_plane: PodGroup = field(default_factory=lambda: PodGroup("istio-system", {"app": "istiod"}, 15012))
 

@@ -70,7 +70,8 @@ def from_arguments(params: Mapping[str, Any]) -> tuple[Origination, ...]:
     """The services that a module's arguments describe; raises `Rejected` with every problem found.
 
     `params` holds one service (`name`, `host`, ...), or `services`, of which each inherits the other options and may override them.
-    Options that are absent or None take their defaults.
+    Options that are absent or None take their defaults. A service to be removed (`state: absent`) needs no more than its name and what
+    says where its objects are.
     """
     reader = _Reader()
     given = {option: value for option, value in params.items() if value is not None}
@@ -112,8 +113,15 @@ def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return {option: value for option, value in (options or {}).items() if value is not None}
 
 
+_TO_REMOVE = ("name", "namespace", "gateway", "objects", "client_namespaces")
+
+
 def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origination:
     prefix = f"{where}." if where else ""
+    absent = given.get("state") == "absent"
+    if absent:
+        kept = {option: value for option, value in given.items() if option in _TO_REMOVE}
+        given = {**kept, "mode": "SIMPLE", "host": "nothing.invalid"}
     for option in ("name", "host"):
         if not given.get(option):
             reader.wrong("missing_option", f"{prefix}{option}", f"expected {option}, found none", f"set {option}")
@@ -164,6 +172,7 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
         ),
         direct_tls=bool(given.get("direct_tls", False)),
         prevent_bypass=bool(given.get("prevent_bypass", False)),
+        absent=absent,
         dns=_pods(reader, f"{prefix}dns", given.get("dns"), PodGroup("kube-system", {"k8s-app": "kube-dns"}, 53)),
         control_plane=_pods(
             reader, f"{prefix}control_plane", given.get("control_plane"), PodGroup("istio-system", {"app": "istiod"}, 15012)
@@ -444,6 +453,7 @@ def _check_distinct(reader: _Reader, originations: Sequence[Origination]) -> Non
                 reader.wrong(code, f"{origination.where}: {option}", f"{shown} is already used by {other.where}", remedy)
 
     distinct("duplicate_name", "name", lambda one: (one.namespace, one.name), "give every service a name of its own")
+    originations = [one for one in originations if not one.absent]
     distinct(
         "duplicate_subset",
         "name",

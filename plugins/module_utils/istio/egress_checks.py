@@ -23,6 +23,9 @@ from .reference import Lookup, ca_lookup, pair_lookup, parse_reference
 
 Manifest = Mapping[str, Any]
 
+MAY_COME = ("credential_missing", "gateway_service_missing", "no_gateway_workload", "file_not_mounted")
+"""Codes of what an earlier task of the same play may be about to make: no fault in check mode."""
+
 _PLAINTEXT = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "MONGO", "REDIS", "MYSQL")
 _TLS = ("HTTPS", "TLS")
 _NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
@@ -104,9 +107,11 @@ class _Case:
 def check_set(originations: Sequence[Origination], snapshot: Snapshot, objects: Mapping[str, Sequence[Manifest]] | None = None) -> Checked:
     """What is wrong with these services in this cluster, and what could not be looked at.
 
-    `objects` are the manifests by owner (`Origination.owner`); those of `manifests` unless given.
+    `objects` are the manifests by owner (`Origination.owner`); those of `manifests` unless given. Services to be removed are looked at
+    as if they were gone.
     """
-    units = {one.owner: (objects or {}).get(one.owner) or manifests(one) for one in originations}
+    units = {one.owner: [] if one.absent else (objects or {}).get(one.owner) or manifests(one) for one in originations}
+    originations = [one for one in originations if not one.absent]
     view = _view(originations, snapshot, units)
     problems: list[Problem] = []
     for one in originations:
@@ -209,7 +214,7 @@ def _notes(originations: Sequence[Origination], snapshot: Snapshot) -> tuple[str
     for one in originations:
         if (one.gateway.namespace, one.gateway.service) not in snapshot.services:
             notes.append(f"Service {one.gateway.namespace}/{one.gateway.service} was not read: its ports were not looked at")
-        for lookup in _lookups(one):
+        for lookup in lookups(one):
             place = lookup.namespace or one.gateway.namespace
             notes += [
                 f"{lookup.kind} {place}/{name} was not read: whether it holds what istiod needs was not looked at"
@@ -218,7 +223,7 @@ def _notes(originations: Sequence[Origination], snapshot: Snapshot) -> tuple[str
             ][:1]
     for workload in snapshot.workloads or ():
         account = (workload.namespace, workload.service_account)
-        if account not in snapshot.may_list_secrets and any(_needs_authorization(one) for one in originations):
+        if account not in snapshot.may_list_secrets and any(needs_authorization(one) for one in originations):
             notes.append(
                 f"whether the service account {'/'.join(account)} may list Secrets was not asked (SubjectAccessReview not allowed)"
             )
@@ -541,7 +546,7 @@ def _originating(case: _Case) -> Iterator[Problem]:
         )
 
 
-def _lookups(one: Origination) -> tuple[Lookup, ...]:
+def lookups(one: Origination) -> tuple[Lookup, ...]:
     """What istiod reads for the gateway. In mode SIMPLE it asks for the CA alone."""
     if not one.credential_name:
         return ()
@@ -551,7 +556,7 @@ def _lookups(one: Origination) -> tuple[Lookup, ...]:
 
 def _credential(case: _Case) -> Iterator[Problem]:
     one, known = case.one, case.view.snapshot.secret_keys
-    for lookup in _lookups(one):
+    for lookup in lookups(one):
         place = lookup.namespace or one.gateway.namespace
         if any((place, name) not in known for name in lookup.names):
             continue
@@ -595,13 +600,13 @@ def _credential_missing(case: _Case, lookup: Lookup, place: str) -> Problem:
     )
 
 
-def _needs_authorization(one: Origination) -> bool:
+def needs_authorization(one: Origination) -> bool:
     """istiod reviews access to Secrets that hold a key; those with a CA alone it gives to every proxy of the namespace."""
-    return any(lookup.role == "pair" for lookup in _lookups(one))
+    return any(lookup.role == "pair" for lookup in lookups(one))
 
 
 def _authorization(case: _Case) -> Iterator[Problem]:
-    if not _needs_authorization(case.one):
+    if not needs_authorization(case.one):
         return
     allowed = case.view.snapshot.may_list_secrets
     for account in dict.fromkeys((workload.namespace, workload.service_account) for workload in _workloads(case) or ()):

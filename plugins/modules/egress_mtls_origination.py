@@ -1,0 +1,567 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module egress_mtls_origination: external services that an egress gateway reaches over (mutual) TLS."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: egress_mtls_origination
+short_description: Let an egress gateway originate mutual TLS to external services
+version_added: 0.1.0
+author:
+  - The meshops.istio developers (@meshops)
+description:
+  - Applications send plain HTTP to O(host). Their sidecars pass it on to the egress gateway, and the gateway opens the TLS connection to the
+    external service, with a client certificate of its own.
+  - For every service it makes one set of objects - a C(ServiceEntry), a C(Gateway), the C(DestinationRule) of the first hop, the
+    C(VirtualService) that routes requests to the gateway and from there to the service, and the C(DestinationRule) that originates TLS.
+  - The set is checked as a whole, next to everybody else's objects and as istiod looks at them, before anything is written. A set that istiod
+    admits and that would answer 503, send plaintext, or go past the gateway is refused, with what to do about it.
+  - Objects are written in an order in which traffic never breaks, and removed in the reverse.
+  - Services have no objects in common, so that any number of them stands behind one gateway, from one call or from several.
+  - The rule that originates TLS lives in the gateway's namespace and is shown to no other - sidecars that see it send plaintext, or wait 15 s
+    for files that they do not have.
+extends_documentation_fragment:
+  - meshops.istio.auth
+  - meshops.istio.objects
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+    details:
+      - Needs read rights only. Where the login may write, the server's dry run is asked as well.
+      - What an earlier task of the same play would have made (the credential, the gateway) is no error in check mode, but a note.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
+options:
+  services:
+    description:
+      - Several services in one call, each with the options of this module from O(name) to O(objects). What an item leaves out is taken from
+        the option of the same name beside the list.
+      - A service that leaves the list stays as it is; O(services[].state=absent) removes it.
+    type: list
+    elements: dict
+    suboptions:
+      <<: &service
+        name:
+          description:
+            - Name of the service. It names the objects, and the subset of the first hop.
+            - Lower-case letters, digits and hyphens; unique behind a gateway.
+          type: str
+        host:
+          description:
+            - The external service's DNS name, as clients ask for it. Required with O(state=present).
+            - Wildcards are refused, because the gateway has to know which server to connect to and which name to verify.
+            - In other modules O(host) is the URL of the API server. A URL is taken for that here, too; see O(api_server).
+          type: str
+        namespace:
+          description:
+            - Namespace of the Gateway, the ServiceEntry and the VirtualServices. That of the gateway's workloads where nothing is said.
+          type: str
+        gateway:
+          description:
+            - The egress gateway.
+          type: dict
+          suboptions:
+            selector:
+              description:
+                - Labels of the gateway's workloads. Where nothing is said, the label C(istio) with the value V(egressgateway).
+              type: dict
+            service:
+              description:
+                - Name of the Service in front of them. V(istio-egressgateway) where nothing is said.
+              type: str
+            namespace:
+              description:
+                - Namespace of the workloads and of their Service, and so of their credentials. V(istio-system) where nothing is said.
+              type: str
+            port:
+              description:
+                - The Service's port over which sidecars reach the gateway. V(443) where nothing is said.
+              type: int
+            cluster_domain:
+              description:
+                - Domain of the cluster's Services. V(cluster.local) where nothing is said.
+              type: str
+        mode:
+          description:
+            - V(MUTUAL), the default, presents a client certificate; V(SIMPLE) only verifies the server.
+          type: str
+          choices: [MUTUAL, SIMPLE]
+        credential_name:
+          description:
+            - Credential with the client's certificate and key and the CA of the server, a Secret in the namespace of the gateway's workloads;
+              see M(meshops.istio.istio_tls_credential). Changed credentials are used without a restart.
+            - With O(mode=SIMPLE) only its CA is read; a name that ends in V(-cacert), or V(configmap://namespace/name), will do.
+            - A CRL for the server's certificates belongs into the credential, as V(ca.crl) beside V(ca.crt).
+          type: str
+        certificate_files:
+          description:
+            - Files in the gateway's workloads in place of a credential, for example from mounted Secrets.
+          type: dict
+          suboptions:
+            certificate:
+              description:
+                - Path of the client's certificate chain.
+              type: str
+            private_key:
+              description:
+                - Path of its private key.
+              type: str
+            ca_certificate:
+              description:
+                - Path of the CA certificates for the server. The operating system's where nothing is said.
+              type: str
+            crl:
+              description:
+                - Path of revocation lists for the server's certificates.
+              type: str
+        subject_alt_names:
+          description:
+            - Names of which the server's certificate must hold one. O(host) where nothing is said.
+            - An empty list turns the check of the name off - any certificate that chains to the CA will do then.
+          type: list
+          elements: str
+        sni:
+          description:
+            - Server name that the gateway asks for. O(host) where nothing is said.
+          type: str
+        http_port:
+          description:
+            - Port on which clients speak HTTP to O(host). V(80) where nothing is said.
+          type: int
+        tls_port:
+          description:
+            - Port of O(host) for TLS. V(443) where nothing is said; an endpoint may map it to another one.
+          type: int
+        protocol:
+          description:
+            - What clients speak on O(http_port). V(HTTP) where nothing is said. V(HTTP2) and V(GRPC) are HTTP/2 all the way to the service.
+          type: str
+          choices: [HTTP, HTTP2, GRPC]
+        resolution:
+          description:
+            - How the gateway finds the service. V(DNS), the default, resolves O(host) or the endpoints' names; V(STATIC) takes the endpoints'
+              addresses.
+            - V(NONE) connects to the address that the client asked for. Sidecars can do so, a gateway cannot.
+          type: str
+          choices: [DNS, STATIC, NONE]
+        endpoints:
+          description:
+            - Where the service really is.
+          type: list
+          elements: dict
+          suboptions:
+            address:
+              description:
+                - DNS name or IP address.
+              type: str
+              required: true
+            ports:
+              description:
+                - The endpoint's own ports by the names V(https) (for O(tls_port)) and V(http) (for O(http_port)).
+              type: dict
+            labels:
+              description:
+                - Labels of the endpoint.
+              type: dict
+            locality:
+              description:
+                - Where it is, as V(region/zone/subzone).
+              type: str
+            weight:
+              description:
+                - Its share of the load.
+              type: int
+        export_to:
+          description:
+            - Namespaces that see the ServiceEntry and the routes; V(.) is O(namespace). The whole mesh where nothing is said.
+            - The gateway's namespace is added, because the gateway has to see them, too.
+          type: list
+          elements: str
+        rule_export_to:
+          description:
+            - Namespaces that see the rule that originates TLS. V([.]), its own, where nothing is said.
+          type: list
+          elements: str
+        client_namespaces:
+          description:
+            - Namespaces of the clients. Whether they see what they need, and nothing that harms them, is checked for each.
+          type: list
+          elements: str
+        direct_tls:
+          description:
+            - Also route TLS that clients originate themselves on O(tls_port), by its SNI and past the gateway. V(false) where nothing is said.
+          type: bool
+        prevent_bypass:
+          description:
+            - Make a NetworkPolicy in each of O(client_namespaces) that lets its pods reach nothing but the cluster's DNS, istiod and the egress
+              gateway. V(false) where nothing is said.
+            - Policies add up, so other traffic is let through by policies of one's own. They need a network plugin that enforces them.
+            - Excludes O(direct_tls).
+          type: bool
+        dns:
+          description:
+            - The pods of the cluster's DNS, for O(prevent_bypass).
+          type: dict
+          suboptions: &pods
+            namespace:
+              description:
+                - Their namespace. V(kube-system) for the DNS and V(istio-system) for istiod where nothing is said.
+              type: str
+            labels:
+              description:
+                - Their labels. V(k8s-app=kube-dns) for the DNS and V(app=istiod) for istiod where nothing is said.
+              type: dict
+            port:
+              description:
+                - The pods' port. V(53) for the DNS and V(15012) for istiod where nothing is said.
+              type: int
+        control_plane:
+          description:
+            - The pods of istiod, for O(prevent_bypass). Their namespace is taken for the mesh's root namespace.
+          type: dict
+          suboptions: *pods
+        objects:
+          description:
+            - Names and namespaces of single objects, where those made of O(name) and O(namespace) will not do.
+            - The rules live in the gateway's namespace where nothing is said.
+          type: dict
+          suboptions:
+            service_entry:
+              description:
+                - The ServiceEntry; called O(name).
+              type: dict
+              suboptions: &object
+                name:
+                  description:
+                    - Its name.
+                  type: str
+                namespace:
+                  description:
+                    - Its namespace.
+                  type: str
+            gateway:
+              description:
+                - The Gateway; called C(egress-<name>).
+              type: dict
+              suboptions: *object
+            first_hop_rule:
+              description:
+                - The DestinationRule for sidecars towards the gateway; called C(egressgateway-for-<name>).
+              type: dict
+              suboptions: *object
+            virtual_service:
+              description:
+                - The VirtualService through the gateway; called C(direct-<name>-through-egress-gateway).
+              type: dict
+              suboptions: *object
+            originating_rule:
+              description:
+                - The DestinationRule that originates TLS; called C(originate-mtls-for-<name>).
+              type: dict
+              suboptions: *object
+            direct_virtual_service:
+              description:
+                - The VirtualService of O(direct_tls); called O(name).
+              type: dict
+              suboptions: *object
+            network_policy:
+              description:
+                - The NetworkPolicies of O(prevent_bypass); called C(<name>-only-through-egress-gateway).
+              type: dict
+              suboptions:
+                name:
+                  description:
+                    - Their name.
+                  type: str
+      state:
+        description:
+          - Whether the service should exist; what O(state) says where nothing is said.
+        type: str
+        choices: [present, absent]
+  <<: *service
+  api_server:
+    description:
+      - URL of the API server, which is called C(host) in the other modules. E(K8S_AUTH_HOST) is used where it is not given.
+    type: str
+  on_invalid:
+    description:
+      - Whether a set that would not work in this cluster ends the task (V(fail)) or is written with warnings (V(warn)), for example to change
+        over from objects that were made by hand.
+      - What the API server would refuse is an error in any case.
+    type: str
+    choices: [fail, warn]
+    default: fail
+  prune:
+    description:
+      - Delete objects that this module made for a service and that the service no longer has, for example its policies when O(prevent_bypass) is
+        turned off.
+      - What something else made is never deleted.
+    type: bool
+    default: true
+  state:
+    description:
+      - Whether the services should exist. V(absent) removes exactly what was made for them, and needs no more than O(name), and O(namespace) or
+        O(gateway) where they were given.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: meshops.istio.istio_tls_credential
+  - module: meshops.istio.ingress_tls_gateway
+  - name: Egress Gateways with TLS Origination
+    description: Istio's own walkthrough, whose objects this module makes.
+    link: https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/
+"""
+
+EXAMPLES = r"""
+- name: The gateway's credential for the partner's API
+  meshops.istio.istio_tls_credential:
+    name: client-credential
+    namespace: istio-system
+    certificate_path: client.crt
+    private_key_path: client.key
+    ca_certificate_path: partner-ca.crt
+    purpose: client
+
+- name: One partner API
+  meshops.istio.egress_mtls_origination:
+    name: nginx
+    host: nginx.example.com
+    namespace: istio-system
+    gateway: {selector: {istio: egressgateway}, service: istio-egressgateway, namespace: istio-system}
+    mode: MUTUAL
+    credential_name: client-credential
+    subject_alt_names: [nginx.example.com]
+    resolution: DNS
+    endpoints: [{address: my-nginx.mesh-external.svc.cluster.local, ports: {https: 443}}]
+    state: present
+
+- name: Several services behind one gateway, out of reach in any other way
+  meshops.istio.egress_mtls_origination:
+    credential_name: partners-client
+    client_namespaces: [shop, billing]
+    prevent_bypass: true
+    services:
+      - {name: payments, host: payments.example.net}
+      - {name: ledger, host: ledger.example.org, tls_port: 8443, protocol: GRPC}
+      - {name: weather, host: api.weather.example, mode: SIMPLE, credential_name: weather-roots-cacert}
+      - {name: old-bank, state: absent}
+
+- name: Certificates from mounted files
+  meshops.istio.egress_mtls_origination:
+    name: nginx
+    host: nginx.example.com
+    certificate_files:
+      certificate: /etc/nginx-client-certs/tls.crt
+      private_key: /etc/nginx-client-certs/tls.key
+      ca_certificate: /etc/nginx-ca-certs/ca-chain.cert.pem
+"""
+
+RETURN = r"""
+services:
+  description: What was done (in check mode - would be) about each service, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The service's name.
+      type: str
+      returned: always
+    namespace:
+      description: Its namespace.
+      type: str
+      returned: always
+    host:
+      description: The external host.
+      type: str
+      returned: unless the service is to be absent
+    action:
+      description: V(created), V(updated), V(deleted) or V(unchanged).
+      type: str
+      returned: always
+    changes:
+      description: The objects that changed, in order, each with C(kind), C(namespace), C(name), C(action) and C(reasons).
+      type: list
+      elements: dict
+      returned: when something changed
+  sample:
+    - name: nginx
+      namespace: istio-system
+      host: nginx.example.com
+      action: updated
+      changes:
+        - kind: DestinationRule
+          namespace: istio-system
+          name: originate-mtls-for-nginx
+          action: updated
+          reasons: [spec.trafficPolicy.portLevelSettings differs]
+problems:
+  description: What is wrong with the arguments or with the set in this cluster.
+  returned: failure
+  type: list
+  elements: dict
+  sample:
+    - code: credential_without_ca
+      where: "nginx: credential_name"
+      message: "expected ca.crt (or cacert) in Secret istio-system/client-credential, found tls.crt, tls.key: istiod cannot supply the CA and the
+        gateway answers 503"
+      remedy: add the CA that issued the server's certificate, a public one included
+      severity: error
+notes:
+  description: What could not be checked, for example for want of rights.
+  returned: when there is something
+  type: list
+  elements: str
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster, connect
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import Live, plan_absent, plan_present, read_live, take_snapshot
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import MAY_COME, check_set
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
+from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
+from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
+
+TEXT = {"type": "str"}
+TEXTS = {"type": "list", "elements": "str"}
+PODS = {"type": "dict", "options": {"namespace": TEXT, "labels": {"type": "dict"}, "port": {"type": "int"}}}
+OBJECT = {"type": "dict", "options": {"name": TEXT, "namespace": TEXT}}
+SERVICE_OPTIONS: dict[str, Any] = {
+    "name": TEXT,
+    "host": TEXT,
+    "namespace": TEXT,
+    "gateway": {
+        "type": "dict",
+        "options": {"selector": {"type": "dict"}, "service": TEXT, "namespace": TEXT, "port": {"type": "int"}, "cluster_domain": TEXT},
+    },
+    "mode": {"type": "str", "choices": ["MUTUAL", "SIMPLE"]},
+    "credential_name": TEXT,
+    "certificate_files": {
+        "type": "dict",
+        "options": {"certificate": TEXT, "private_key": {"type": "str", "no_log": False}, "ca_certificate": TEXT, "crl": TEXT},
+    },
+    "subject_alt_names": TEXTS,
+    "sni": TEXT,
+    "http_port": {"type": "int"},
+    "tls_port": {"type": "int"},
+    "protocol": {"type": "str", "choices": ["HTTP", "HTTP2", "GRPC"]},
+    "resolution": {"type": "str", "choices": ["DNS", "STATIC", "NONE"]},
+    "endpoints": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "address": {"type": "str", "required": True},
+            "ports": {"type": "dict"},
+            "labels": {"type": "dict"},
+            "locality": TEXT,
+            "weight": {"type": "int"},
+        },
+    },
+    "export_to": TEXTS,
+    "rule_export_to": TEXTS,
+    "client_namespaces": TEXTS,
+    "direct_tls": {"type": "bool"},
+    "prevent_bypass": {"type": "bool"},
+    "dns": PODS,
+    "control_plane": PODS,
+    "objects": {
+        "type": "dict",
+        "options": {
+            "service_entry": OBJECT,
+            "gateway": OBJECT,
+            "first_hop_rule": OBJECT,
+            "virtual_service": OBJECT,
+            "originating_rule": OBJECT,
+            "direct_virtual_service": OBJECT,
+            "network_policy": {"type": "dict", "options": {"name": TEXT}},
+        },
+    },
+    "state": {"type": "str", "choices": ["present", "absent"]},
+}
+
+
+def look_around(call: Call, cluster: Cluster, originations: tuple[Origination, ...], live: Live) -> None:
+    """Judges the set in its cluster."""
+    checked = check_set(originations, take_snapshot(cluster, originations, live))
+    found = list(checked.problems)
+    call.notes += checked.notes
+    if call.check_mode:  # an earlier task may be about to make it
+        call.notes += [str(problem) for problem in found if problem.code in MAY_COME]
+        found = [problem for problem in found if problem.code not in MAY_COME]
+    call.judge(found, on_invalid=call.params["on_invalid"])
+
+
+def plan(call: Call, one: Origination, live: Live, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Unit:
+    force = call.params["force_conflicts"]
+    if one.absent:
+        return plan_absent(one, live, force=force, notes=call.notes)
+    return plan_present(one, live, labels=labels, annotations=annotations, force=force, prune=call.params["prune"])
+
+
+def result(one: Origination, unit: Unit) -> dict[str, Any]:
+    changes = [each.as_result() for each in unit.plans if each.changed]
+    actions = {change["action"] for change in changes}
+    shown: dict[str, Any] = {"name": one.name, "namespace": one.namespace}
+    if not one.absent:
+        shown["host"] = one.host
+    whole = len(changes) == len(unit.plans) and len(actions) == 1
+    shown["action"] = "unchanged" if not changes else actions.pop() if whole else "updated"
+    if changes:
+        shown["changes"] = changes
+    return shown
+
+
+def two_hosts(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of the services, and those of the API client: here `host` is the service's, unless it is a URL."""
+    given = params["host"] or ""
+    is_url = given.startswith(("http://", "https://"))
+    return {**params, "host": None if is_url else params["host"]}, {**params, "host": params["api_server"] or (given if is_url else None)}
+
+
+def act(call: Call) -> dict[str, Any]:
+    params, login = two_hosts(call.params)
+    originations = from_arguments(params)
+    if not originations:
+        return {"changed": False, "services": []}
+    labels, annotations = ({str(key): str(value) for key, value in (params[option] or {}).items()} for option in ("labels", "annotations"))
+    call.judge(metadata_problems(manifests(originations[0], labels=labels, annotations=annotations)[0], "labels and annotations"))
+    cluster = connect(login)
+    live = read_live(cluster, originations)
+    if not all(one.absent for one in originations):
+        look_around(call, cluster, originations, live)
+    units = [plan(call, one, live, labels, annotations) for one in originations]
+    call.judge(problems_of(units))
+    outcome = execute(cluster, units, check_mode=call.check_mode, rehearse=True)
+    return call.finish(outcome, services=[result(one, unit) for one, unit in zip(originations, units, strict=True)])
+
+
+def main() -> None:
+    run_module(
+        {
+            **SERVICE_OPTIONS,
+            **OBJECT_OPTIONS,
+            "api_server": TEXT,
+            "services": {"type": "list", "elements": "dict", "options": SERVICE_OPTIONS},
+            "on_invalid": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+            "prune": {"type": "bool", "default": True},
+        },
+        act,
+        mutually_exclusive=[("services", "name")],
+        required_one_of=[("services", "name")],
+    )
+
+
+if __name__ == "__main__":
+    main()
