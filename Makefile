@@ -26,5 +26,5 @@ down: ## Stop the mesh
 	@if [ -x $(VENV)/bin/python ]; then $(SANDBOX) down; fi
 
 .PHONY: status
-status: environment ## What of the mesh runs, and whether it is healthy
-	@$(SANDBOX) status
+status: ## What of the mesh runs, and whether it is healthy
+	@if [ -x $(VENV)/bin/python ]; then $(SANDBOX) status; else echo "the sandbox was never started: make sandbox"; exit 3; fi

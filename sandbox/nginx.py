@@ -40,11 +40,12 @@ def find() -> Path:
     with tempfile.TemporaryDirectory() as scratch:
 
         def download() -> subprocess.CompletedProcess[str]:
-            return subprocess.run(["apt-get", "download", "nginx"], cwd=scratch, capture_output=True, text=True, check=False)
+            command = ["timeout", "120", "apt-get", "download", "nginx"]
+            return subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
 
         answer = download()
         if answer.returncode and os.geteuid() == 0:
-            subprocess.run(["apt-get", "update", "--quiet"], capture_output=True, check=False)
+            subprocess.run(["timeout", "120", "apt-get", "update", "--quiet"], capture_output=True, check=False)
             answer = download()
         packages = list(Path(scratch).glob("nginx_*.deb"))
         if not packages:

@@ -40,7 +40,7 @@ def test_an_old_or_missing_go_is_fetched_once(on_path: str | None, tmp_path: Pat
     (tmp_path / "path").mkdir()
     if on_path:
         fake(tmp_path / "path" / "go", on_path)
-    own = tmp_path / "own" / "bin" / "go"
+    own = tmp_path / "own" / "go" / "bin" / "go"
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setattr(go, "GO", tmp_path / "own")
     wanted = go.readable(go.wanted_version())
