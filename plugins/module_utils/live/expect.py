@@ -239,6 +239,10 @@ def remedy(request: Request, result: Result) -> str:
             return "Look at the hosts of the Gateway's servers on this port"
         case "http_timeout":
             return "Raise request_timeout if the answer may take longer"
+        case None if _by_envoy_itself(result) and result.status == 404:
+            return "Envoy answered this itself: no VirtualService of the Gateway routes this host and path"
+        case None if _by_envoy_itself(result) and result.status == 503:
+            return "Envoy answered this itself: look at the route's destination (host, port, subset), its endpoints, and the TLS towards it"
         case _:
             return ""
 
@@ -247,7 +251,13 @@ def _response(result: Result) -> str:
     if result.status is None:
         return f"a completed {'TLS handshake' if result.stage == 'tls' else result.stage}"
     server = result.headers.get("server")
-    return f"status {result.status}{f' from server {server}' if server else ''}"
+    said = f" ({result.text[:120]!r})" if result.status >= 400 and result.text else ""
+    return f"status {result.status}{f' from server {server}' if server else ''}{said}"
+
+
+def _by_envoy_itself(result: Result) -> bool:
+    """Whether no workload was asked: a gateway or sidecar says how long that took, unless it answers on its own."""
+    return "envoy" in result.headers.get("server", "") and "x-envoy-upstream-service-time" not in result.headers
 
 
 def _excerpt(result: Result) -> str:

@@ -304,7 +304,7 @@ def _resolve(request: Request, deadline: float) -> list[_Address]:
         raise _Failed("name_not_resolved", f"no answer for {name} within {request.timeout:g} s") from None
     if isinstance(answer, OSError):
         raise _Failed("name_not_resolved", f"{name}: {answer.strerror or answer}")
-    return [(family, sockaddr[0]) for family, _, _, _, sockaddr in answer]
+    return [(info[0], info[4][0]) for info in answer]
 
 
 def _connect(addresses: list[_Address], deadline: float, seen: dict[str, Any]) -> socket.socket:
@@ -509,8 +509,7 @@ def _settle(secured: ssl.SSLSocket, deadline: float) -> None:
     A server that is content sends session tickets, closes or speaks; one that says nothing within a moment is taken to be content.
     Raises what the server's alert raises. (`unwrap` cannot be used for this: OpenSSL swallows an alert that it meets while closing.)
     """
-    ready, _, _ = select.select([secured], [], [], min(_left(deadline), _SETTLE_SECONDS))
-    if ready:
+    if select.select([secured], [], [], min(_left(deadline), _SETTLE_SECONDS))[0]:
         secured.settimeout(0)
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLEOFError):
             secured.recv(1)

@@ -110,7 +110,7 @@ def listening(handle: Handler, address: str = "127.0.0.1") -> Iterator[Server]:
         def run() -> None:
             while True:
                 try:
-                    connection, _ = listener.accept()
+                    connection = listener.accept()[0]
                 except OSError:
                     return
                 with connection, contextlib.suppress(OSError):

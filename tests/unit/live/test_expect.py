@@ -45,7 +45,7 @@ RESET = Result("tls", 443, failure="connection_reset", detail="closed")
         (Expect(), Result("tls", 443), None),  # scheme tls
         (Expect(status=(418,)), FINE, None),
         (Expect(status=(200, 418)), FINE, None),
-        (Expect(status=(200, 204)), FINE, "expected status 200 or 204, found status 418 from server istio-envoy"),
+        (Expect(status=(200, 204)), FINE, "expected status 200 or 204, found status 418 from server istio-envoy ('-=[ teapot ]=-')"),
         (Expect(status=(200,)), RESET, "expected status 200, found failure connection_reset at the TLS handshake (closed)"),
         (Expect(status=(200,)), Result("tls", 443), "expected status 200, found a completed TLS handshake"),
         (
@@ -115,7 +115,7 @@ def test_judge_names_everything_that_is_unmet() -> None:
 def test_expectations_that_cannot_be(where: str, expect: Expect) -> None:
     assert [problem.where for problem in check(expect)] == [f"expect.{where}"]
     with pytest.raises(Rejected):
-        until(Request("a.example.com"), expect, attempt=lambda _: FINE)
+        until(Request("a.example.com"), expect, attempt=lambda request: FINE)
 
 
 class Clock:
@@ -124,7 +124,7 @@ class Clock:
     def __init__(self, results: Iterator[Result]) -> None:
         self.now, self.results, self.began = 100.0, results, []
 
-    def attempt(self, _: Request) -> Result:
+    def attempt(self, request: Request) -> Result:
         self.began.append(self.now - 100.0)
         self.now += 0.5
         return next(self.results)
@@ -165,7 +165,7 @@ def test_until(results: Iterator[Result], given: dict[str, Any], begun: list[flo
 @pytest.mark.parametrize("given", [{"consecutive": 0}, {"timeout": -1}, {"delay": -1}])
 def test_impossible_loops(given: dict[str, Any]) -> None:
     with pytest.raises(Rejected) as rejected:
-        until(Request("a.example.com"), Expect(), attempt=lambda _: FINE, **given)
+        until(Request("a.example.com"), Expect(), attempt=lambda request: FINE, **given)
     assert [problem.where for problem in rejected.value.problems] == list(given)
 
 
@@ -197,10 +197,16 @@ def test_message_says_where_expected_found_and_what_to_do() -> None:
         (Result("http", 80, failure="connection_reset"), {"scheme": "http"}, ["GET http://", "use scheme https"]),
         (Result("tls", 443, failure="tls_timeout"), {"scheme": "tls"}, ["tls://a.example.com at"]),
         (Result("dns", 443, failure="name_not_resolved"), {}, ["address"]),
+        (Result("http", 443, status=404, headers={"server": "istio-envoy"}), {}, ["VirtualService"]),
+        (
+            Result("http", 443, status=503, headers={"server": "envoy"}, text="no healthy upstream"),
+            {},
+            ["'no healthy upstream'", "endpoints"],
+        ),
     ],
 )
 def test_remedies(result: Result, request_: dict[str, Any], told: list[str]) -> None:
-    message = explained(result, **request_)
+    message = explained(result, Expect(status=(200,)), **request_)
     for text in told:
         assert text in message
     assert message.endswith(".")

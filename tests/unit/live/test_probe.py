@@ -249,7 +249,7 @@ def test_certificate_required_is_told_reliably(pki: Pki, tmp_path: Path) -> None
     # the alert races with our request, on which the server's reset follows
     with https(server_context(tmp_path, pki.server, client_ca=pki.root)) as server:
         asked = request(server, pki, body=b"x" * 500_000, method="POST")
-        assert {probe(asked).failure for _ in range(20)} == {"certificate_required"}
+        assert {probe(asked).failure for number in range(20)} == {"certificate_required"}
 
 
 def test_key_touches_no_file(pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,14 +265,15 @@ def test_key_touches_no_file(pki: Pki, tmp_path: Path, monkeypatch: pytest.Monke
         asked = request(server, pki, client_certificate=pair.pem, client_private_key=pair.key(b"open sesame"))
         asked = replace(asked, client_private_key_passphrase="open sesame")
         probe(asked)  # imports are done now
-        before = sorted(Path(tempfile.gettempdir()).iterdir())
+        (tmp_path / "empty").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "empty"))
         sys.addaudithook(audit)
         assert probe(asked).failure is None
         monkeypatch.delattr(os, "memfd_create", raising=False)
         assert probe(asked).failure is None
         on = False
     assert opened == []
-    assert sorted(Path(tempfile.gettempdir()).iterdir()) == before
+    assert list((tmp_path / "empty").iterdir()) == []
     assert "PRIVATE" not in repr(asked)
     assert "sesame" not in repr(asked)
 
@@ -376,7 +377,7 @@ def test_name_does_not_resolve() -> None:
 
 def test_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(5) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **more: released.wait(5) and [])
     result = probe(Request(HOST, timeout=0.05))
     released.set()
     assert (result.stage, result.failure) == ("dns", "name_not_resolved")
@@ -385,7 +386,7 @@ def test_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_next_address_is_tried(pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with https(server_context(tmp_path, pki.server)) as server:
         both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, server.port)) for address in ("127.0.0.9", "127.0.0.1")]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **more: both)
         result = probe(request(server, pki))
     assert (result.failure, result.address) == (None, "127.0.0.1")
 
@@ -395,7 +396,7 @@ def test_next_address_is_tried(pki: Pki, tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_silent_server(pki: Pki, scheme: str, stage: str, failure: str) -> None:
     done = threading.Event()
-    with listening(lambda _: done.wait(5)) as server:
+    with listening(lambda connection: done.wait(5)) as server:
         result = probe(request(server, pki, ca=None, scheme=scheme, timeout=0.1))
         done.set()
     assert (result.stage, result.failure) == (stage, failure)
@@ -406,8 +407,7 @@ def test_connection_that_is_never_accepted(pki: Pki) -> None:
     with socket.socket() as listener, contextlib.ExitStack() as fillers:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        for _ in range(2):  # fill the queue: further SYNs are dropped
-            filler = fillers.enter_context(socket.socket())
+        for filler in (fillers.enter_context(socket.socket()) for number in range(2)):  # fill the queue: further SYNs are dropped
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
         result = probe(Request(HOST, *listener.getsockname(), timeout=0.1))
@@ -428,7 +428,7 @@ def test_plain_http() -> None:
     result, server = plain(OK, method="POST", path="/anything", body=b"data", headers={"host": "other.example.com", "accept": "text/html"})
     assert (result.stage, result.failure, result.status, result.text) == ("http", None, 200, "hello")
     assert (result.sni, result.protocol, result.peer_chain) == (None, None, ())
-    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    head, body = server.requests[0].split(b"\r\n\r\n")
     assert b"\r\nhost: other.example.com" in head
     assert head.lower().count(b"host:") == head.lower().count(b"accept:") == 1
     assert b"\r\nContent-Length: 4" in head
@@ -436,10 +436,10 @@ def test_plain_http() -> None:
 
 
 def test_chunked_body_and_headers() -> None:
-    result, _ = plain(
+    result = plain(
         b"HTTP/1.1 418 I'm a teapot\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\nx-a: 2\r\nContent-Type: text/plain; charset=latin-1\r\n\r\n"
         b"3\r\nteA\r\n2\r\n\xe4p\r\n0\r\n\r\n"
-    )
+    )[0]
     assert (result.failure, result.status, result.text) == (None, 418, "teAäp")
     assert result.headers["x-a"] == "1, 2"
 
@@ -451,7 +451,7 @@ def test_body_until_close_head_and_unknown_charset() -> None:
 
 
 def test_large_body_is_bounded() -> None:
-    result, _ = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"a" * 9_000_000)
+    result = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"a" * 9_000_000)[0]
     assert (result.failure, len(result.text), result.text_truncated) == (None, BODY_LIMIT, True)
     assert (len(result.as_result()["body"]), result.as_result()["body_truncated"]) == (EXCERPT_LENGTH, True)
 
@@ -467,7 +467,7 @@ def test_large_body_is_bounded() -> None:
     ],
 )
 def test_broken_responses(answer: bytes, failure: str, status: int | None) -> None:
-    result, _ = plain(answer)
+    result = plain(answer)[0]
     assert (result.stage, result.failure, result.status) == ("http", failure, status)
 
 
