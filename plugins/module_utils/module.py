@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -51,6 +51,27 @@ class Call:
         return {"changed": outcome.changed, **({"diff": outcome.diff()} if self.diff_mode else {}), **more}
 
 
+class _Module(AnsibleModule):
+    """Keeps a private key that was given where none belongs (a path, a certificate) out of the log and of the result."""
+
+    def _log_invocation(self) -> None:
+        self.no_log_values.update(_private_keys(self.params))
+        super()._log_invocation()
+
+
+def _private_keys(value: Any) -> Iterator[str]:
+    """Every string in a module's parameters that holds a private key."""
+    if isinstance(value, str):
+        if "PRIVATE KEY-----" in value:
+            yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _private_keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _private_keys(inner)
+
+
 def run_module(
     argument_spec: Mapping[str, Any],
     act: Callable[[Call], dict[str, Any]],
@@ -60,7 +81,7 @@ def run_module(
     **rules: Any,
 ) -> None:
     """Runs a module's `act` and exits. `needs` are the third-party libraries that it imports on its way."""
-    module = AnsibleModule(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
+    module = _Module(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
     call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
     def stop(number: int, _frame: Any) -> None:
