@@ -140,11 +140,12 @@ def start_proxy(proxy: Proxy, root_certificate: str) -> Record:
 
 
 def bring_up_istiod() -> Record:
-    kube.apply(layout.SHARE / "crds.yaml")
-    kube.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-    kube.apply_ours("istiod.yaml")
+    # istiod waits for its CRDs by itself, and has enough to do meanwhile
+    kube.apply_ours("istiod.yaml.in")
     record = start(istiod())
-    kube.apply_ours("proxies.yaml", "backends.yaml")
+    kube.apply(layout.SHARE / "crds.yaml")
+    kube.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    kube.apply_ours("proxies.yaml.in", "backends.yaml.in")
     service = f"/api/v1/namespaces/{NAMESPACE}/services/{layout.INGRESS_GATEWAY}/status"
     status = {"status": {"loadBalancer": {"ingress": [{"ip": layout.INGRESS}]}}}
     kube.request("PATCH", service, status, "application/merge-patch+json")
