@@ -80,7 +80,7 @@ def run_module(
     auth: bool = True,
     **rules: Any,
 ) -> None:
-    """Runs a module's `act` and exits. `needs` are the third-party libraries that it imports on its way."""
+    """Runs a module's `act` and exits; a result with `failed` is a failure with everything that is known. `needs` are the third-party libraries that it imports on its way."""
     module = _Module(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
     call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
@@ -116,7 +116,8 @@ def run_module(
             module.warn(warning)
         if call.notes:
             result["notes"] = list(dict.fromkeys(call.notes))
-        module.exit_json(**result)
+        finish = module.fail_json if result.pop("failed", False) else module.exit_json
+        finish(**result)
 
 
 def _failures(outcome: Outcome) -> dict[str, Any]:
