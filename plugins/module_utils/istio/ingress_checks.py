@@ -211,7 +211,8 @@ def _shared_with_others(gateway: IngressGateway, others: Sequence[Manifest]) -> 
             for other in _servers(manifest):
                 tls: Manifest = other.get("tls") or {}
                 used = {tls.get("credentialName"), *(tls.get("credentialNames") or ())}
-                if _texts(server) & used and _manifest_place(other) == _place(server) and _protocol(other) == "https":
+                distinct = {bare(str(host)) for host in other.get("hosts") or ()}.isdisjoint(server.names)  # else it is a conflict already
+                if distinct and _texts(server) & used and _manifest_place(other) == _place(server) and _protocol(other) == "https":
                     sharing.append(f"{title(manifest)} ({', '.join((other.get('hosts') or ())[:_SHOWN])})")
         if sharing:
             yield _shared(server, sharing)
