@@ -19,7 +19,8 @@ Issue = Callable[..., Pair]
 
 
 def shipped(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((ROOT / "docs" / "rbac" / name).read_text()))
+    documents: list[dict[str, Any]] = yaml.safe_load((ROOT / "docs" / "rbac" / name).read_text())["items"]
+    return documents
 
 
 def login(mesh: Mesh, account: str, namespace: str, directory: Path) -> str:
