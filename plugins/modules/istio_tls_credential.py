@@ -43,117 +43,7 @@ options:
         O(replace) and O(override_cert_manager) is taken from the option of the same name beside the list.
     type: list
     elements: dict
-    suboptions: &credential
-      name:
-        description:
-          - Name of the credential, as a Gateway's C(credentialName) refers to it, and so of its Secret.
-          - A name that ends in V(-cacert) is a CA alone for istiod.
-        type: str
-      namespace:
-        description:
-          - Namespace of the gateway's workloads (not of the Gateway object). V(istio-system) where nothing is said.
-        type: str
-      layout:
-        description:
-          - V(tls) has the keys C(tls.crt), C(tls.key), C(ca.crt), C(ca.crl) and C(tls.ocsp-staple); the default.
-          - V(generic) has C(cert), C(key), C(cacert) and C(crl).
-          - V(split) has C(cert) and C(key), and C(cacert) and C(crl) in a second Secret whose name ends in C(-cacert).
-        type: str
-        choices: [tls, generic, split]
-      certificate:
-        description:
-          - The certificate and its chain in PEM format, leaf first.
-        type: str
-      certificate_path:
-        description:
-          - File with the certificate and its chain in PEM format, leaf first.
-        type: path
-      private_key:
-        description:
-          - The certificate's private key in PEM format.
-        type: str
-      private_key_path:
-        description:
-          - File with the certificate's private key in PEM format.
-        type: path
-      private_key_passphrase:
-        description:
-          - Passphrase of an encrypted private key. The key is stored decrypted, as Envoy needs it.
-        type: str
-      pkcs12:
-        description:
-          - Certificate, chain and key as a PKCS#12 bundle, encoded in base64; in place of O(certificate) and O(private_key).
-        type: str
-      pkcs12_path:
-        description:
-          - File with certificate, chain and key as a PKCS#12 bundle.
-        type: path
-      pkcs12_passphrase:
-        description:
-          - Passphrase of the PKCS#12 bundle.
-        type: str
-      ca_certificate:
-        description:
-          - CA certificates in PEM format that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
-        type: str
-      ca_certificate_path:
-        description:
-          - File with such CA certificates.
-        type: path
-      crl:
-        description:
-          - Revocation lists of those CAs in PEM format.
-        type: str
-      crl_path:
-        description:
-          - File with revocation lists of those CAs in PEM format.
-        type: path
-      ocsp_staple:
-        description:
-          - OCSP response to staple, DER encoded in base64; with layout V(tls) only.
-        type: str
-      ocsp_staple_path:
-        description:
-          - File with an OCSP response to staple, in DER format.
-        type: path
-      hosts:
-        description:
-          - Hosts that the certificate has to cover; wildcards such as V(*.example.com) are hosts too.
-        type: list
-        elements: str
-      purpose:
-        description:
-          - What the certificate is for. V(server) (the default) at an ingress gateway, V(client) at an egress gateway that originates mutual TLS.
-        type: str
-        choices: [server, client]
-      min_remaining:
-        description:
-          - The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). V(0d) where nothing is said.
-        type: str
-      on_invalid:
-        description:
-          - Whether what is wrong with the certificates ends the task (V(fail), the default) or becomes a warning.
-          - What cannot be stored at all is an error in any case.
-        type: str
-        choices: [fail, warn]
-      trust_anchors:
-        description:
-          - Root certificates in PEM format with which the chain has to be complete; a chain that is not is an error.
-          - Without them, a leaf whose issuer is not among the certificates is the warning C(chain_unverified).
-        type: str
-      trust_anchors_path:
-        description:
-          - File with such root certificates.
-        type: path
-      replace:
-        description:
-          - Delete and make anew what cannot be changed in place, for example an immutable Secret.
-        type: bool
-      override_cert_manager:
-        description:
-          - Write to a Secret that cert-manager keeps. It undoes the change at the next renewal; better keep the client CA in a credential of its
-            own, named as the Secret with C(-cacert) added.
-        type: bool
+    suboptions:
       state:
         description:
           - Whether this credential should exist; what O(state) says where nothing is said.
@@ -167,6 +57,117 @@ options:
         description:
           - Annotations for this credential's Secrets, beside those of O(annotations).
         type: dict
+      <<: &credential
+        name:
+          description:
+            - Name of the credential, as a Gateway's C(credentialName) refers to it, and so of its Secret.
+            - A name that ends in V(-cacert) is a CA alone for istiod.
+          type: str
+        namespace:
+          description:
+            - Namespace of the gateway's workloads (not of the Gateway object). V(istio-system) where nothing is said.
+          type: str
+        layout:
+          description:
+            - V(tls) has the keys C(tls.crt), C(tls.key), C(ca.crt), C(ca.crl) and C(tls.ocsp-staple); the default.
+            - V(generic) has C(cert), C(key), C(cacert) and C(crl).
+            - V(split) has C(cert) and C(key), and C(cacert) and C(crl) in a second Secret whose name ends in C(-cacert).
+          type: str
+          choices: [tls, generic, split]
+        certificate:
+          description:
+            - The certificate and its chain in PEM format, leaf first.
+          type: str
+        certificate_path:
+          description:
+            - File with the certificate and its chain in PEM format, leaf first.
+          type: path
+        private_key:
+          description:
+            - The certificate's private key in PEM format.
+          type: str
+        private_key_path:
+          description:
+            - File with the certificate's private key in PEM format.
+          type: path
+        private_key_passphrase:
+          description:
+            - Passphrase of an encrypted private key. The key is stored decrypted, as Envoy needs it.
+          type: str
+        pkcs12:
+          description:
+            - Certificate, chain and key as a PKCS#12 bundle, encoded in base64; in place of O(certificate) and O(private_key).
+          type: str
+        pkcs12_path:
+          description:
+            - File with certificate, chain and key as a PKCS#12 bundle.
+          type: path
+        pkcs12_passphrase:
+          description:
+            - Passphrase of the PKCS#12 bundle.
+          type: str
+        ca_certificate:
+          description:
+            - CA certificates in PEM format that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
+          type: str
+        ca_certificate_path:
+          description:
+            - File with such CA certificates.
+          type: path
+        crl:
+          description:
+            - Revocation lists of those CAs in PEM format.
+          type: str
+        crl_path:
+          description:
+            - File with revocation lists of those CAs in PEM format.
+          type: path
+        ocsp_staple:
+          description:
+            - OCSP response to staple, DER encoded in base64; with layout V(tls) only.
+          type: str
+        ocsp_staple_path:
+          description:
+            - File with an OCSP response to staple, in DER format.
+          type: path
+        hosts:
+          description:
+            - Hosts that the certificate has to cover; wildcards such as V(*.example.com) are hosts too.
+          type: list
+          elements: str
+        purpose:
+          description:
+            - What the certificate is for. V(server) (the default) at an ingress gateway, V(client) at an egress gateway that originates mutual TLS.
+          type: str
+          choices: [server, client]
+        min_remaining:
+          description:
+            - The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). V(0d) where nothing is said.
+          type: str
+        on_invalid:
+          description:
+            - Whether what is wrong with the certificates ends the task (V(fail), the default) or becomes a warning.
+            - What cannot be stored at all is an error in any case.
+          type: str
+          choices: [fail, warn]
+        trust_anchors:
+          description:
+            - Root certificates in PEM format with which the chain has to be complete; a chain that is not is an error.
+            - Without them, a leaf whose issuer is not among the certificates is the warning C(chain_unverified).
+          type: str
+        trust_anchors_path:
+          description:
+            - File with such root certificates.
+          type: path
+        replace:
+          description:
+            - Delete and make anew what cannot be changed in place, for example an immutable Secret.
+          type: bool
+        override_cert_manager:
+          description:
+            - Write to a Secret that cert-manager keeps. It undoes the change at the next renewal; better keep the client CA in a credential of its
+              own, named as the Secret with C(-cacert) added.
+          type: bool
   details:
     description:
       - Of which credentials the whole facts are returned. V(auto) means all of them in a call of up to 100, and of those that change in a larger one.
