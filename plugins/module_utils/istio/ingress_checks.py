@@ -181,7 +181,7 @@ def _hosts(server: Server) -> Found:
 
 
 def _routes_of_one_name(group: RoutedHosts) -> Found:
-    routes = [route for rules in group.rules.values() for _, route in rules]
+    routes = [route for rules in group.rules.values() for __, route in rules]
     for route in routes[1:]:
         if set(route.hosts) != set(routes[0].hosts):
             yield Problem(
@@ -193,29 +193,37 @@ def _routes_of_one_name(group: RoutedHosts) -> Found:
             )
 
 
+def _by_certificate(gateway: IngressGateway) -> dict[tuple[int, str, str], list[Server]]:
+    """The servers that speak HTTP/2, by port, address and credential."""
+    found: dict[tuple[int, str, str], list[Server]] = {}
+    for server in gateway.servers:
+        if server.route_kind == "http":
+            for reference in server.credentials:
+                found.setdefault((*_place(server), reference.text), []).append(server)
+    return found
+
+
 def _shared_certificates(gateway: IngressGateway) -> Found:
-    for index, server in enumerate(gateway.servers):
-        sharing = [
-            other.where
-            for other in gateway.servers[index + 1 :]
-            if _speaks_http2(server) and _speaks_http2(other) and _place(server) == _place(other) and _texts(server) & _texts(other)
-        ]
-        if sharing:
-            yield _shared(server, sharing)
+    for servers in _by_certificate(gateway).values():
+        if len(servers) > 1:
+            yield _shared(servers[0], [server.where for server in servers[1:]])
 
 
 def _shared_with_others(gateway: IngressGateway, others: Sequence[Manifest]) -> Found:
-    for server in gateway.servers:
-        sharing = []
-        for manifest in others if _speaks_http2(server) else ():
-            for other in _servers(manifest):
-                tls: Manifest = other.get("tls") or {}
-                used = {tls.get("credentialName"), *(tls.get("credentialNames") or ())}
-                distinct = {bare(str(host)) for host in other.get("hosts") or ()}.isdisjoint(server.names)  # else it is a conflict already
-                if distinct and _texts(server) & used and _manifest_place(other) == _place(server) and _protocol(other) == "https":
-                    sharing.append(f"{title(manifest)} ({', '.join((other.get('hosts') or ())[:_SHOWN])})")
-        if sharing:
-            yield _shared(server, sharing)
+    certificates = _by_certificate(gateway)
+    sharing: dict[tuple[int, str, str], list[str]] = {}
+    for manifest in others if certificates else ():
+        for other in _servers(manifest):
+            tls: Manifest = other.get("tls") or {}
+            hosts = [str(host) for host in other.get("hosts") or ()]
+            for text in {tls.get("credentialName"), *(tls.get("credentialNames") or ())}:
+                key = (*_manifest_place(other), str(text))
+                own = {name for server in certificates.get(key, ()) for name in server.names}
+                # a host that both have is a conflict already
+                if own and _protocol(other) == "https" and own.isdisjoint(bare(host) for host in hosts):
+                    sharing.setdefault(key, []).append(f"{title(manifest)} ({_some(hosts)})")
+    for key, found in sharing.items():
+        yield _shared(certificates[key][0], found)
 
 
 def _shared(server: Server, sharing: Sequence[str]) -> Problem:
@@ -228,14 +236,6 @@ def _shared(server: Server, sharing: Sequence[str]) -> Problem:
         "put the hosts into one server, or give each its own certificate",
         "warning",
     )
-
-
-def _speaks_http2(server: Server) -> bool:
-    return server.route_kind == "http" and bool(server.credentials)
-
-
-def _texts(server: Server) -> set[str | None]:
-    return {reference.text for reference in server.credentials}
 
 
 def _some(texts: Sequence[str]) -> str:

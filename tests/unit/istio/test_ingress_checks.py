@@ -304,7 +304,7 @@ def test_a_credential_beside_the_gateway_object_is_recognised() -> None:
 def test_every_rule_fires_in_some_case() -> None:
     codes = set(re.findall(r'Problem\(\s*"(\w+)"', inspect.getsource(ingress_checks)))
     listed = [
-        *(code for _, expected in OWN.values() for code, _ in expected),
-        *(code for *_, expected in (*OTHERS.values(), *CREDENTIALS.values()) for code in expected),
+        *(code for __, expected in OWN.values() for code, __ in expected),
+        *(code for *__, expected in (*OTHERS.values(), *CREDENTIALS.values()) for code in expected),
     ]
     assert codes - set(listed) == {"selector_empty", "no_workloads"}  # they have tests of their own
