@@ -54,7 +54,7 @@ def is_built() -> bool:
 
 def linker_flags(kubernetes: str, istio: str) -> str:
     """What the programs answer to `version`. `kubernetes` is `v1.36.3`, `istio` a pseudo-version that ends in the commit."""
-    major, minor, _ = kubernetes.lstrip("v").split(".", 2)
+    major, minor, __ = kubernetes.lstrip("v").split(".", 2)
     base, build = "k8s.io/component-base/version", "istio.io/istio/pkg/version"
     values = {
         f"{base}.gitVersion": kubernetes,
@@ -134,7 +134,7 @@ def build() -> None:
         return f"{elapsed()}  compiled {sum(not line.startswith('go: ') for line in lines)} of at most {total} packages  {last}"
 
     versions = _follow([program, "list", "-m", "-f", "{{.Version}} {{.Dir}}", "k8s.io/kubernetes", "istio.io/istio"], fetching)
-    (kubernetes, _), (istio, istio_directory) = (line.split(" ", 1) for line in versions if not line.startswith("go: "))
+    (kubernetes, __), (istio, istio_directory) = (line.split(" ", 1) for line in versions if not line.startswith("go: "))
     BIN.mkdir(parents=True, exist_ok=True)
     STAMP.unlink(missing_ok=True)
     command: list[str | Path] = [program, "build", "-v", "-trimpath", "-ldflags", linker_flags(kubernetes, istio), "-o"]

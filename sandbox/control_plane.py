@@ -52,7 +52,9 @@ def apiserver() -> Component:
         "--audit-log-maxsize=500",
         "--audit-log-maxbackup=1",
     ]
-    return Component("kube-apiserver", [str(word) for word in command], ports=(layout.API,))
+    # digesting Istio's CRDs is most of the start, and half of that is the collection of garbage
+    environment = {"GOGC": "400", "GOMEMLIMIT": "800MiB"}
+    return Component("kube-apiserver", [str(word) for word in command], environment, ports=(layout.API,))
 
 
 def controllers() -> Component:

@@ -17,7 +17,7 @@ from .progress import Failure
 
 
 def parse_place(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
+    host, __, port = text.rpartition(":")
     if not host or not port.isdigit():
         raise Failure(f"--listens {text}: expected ADDRESS:PORT, for example 127.0.0.31:443")
     return host, int(port)

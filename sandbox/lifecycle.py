@@ -193,7 +193,7 @@ def up() -> None:
         clean()
         ports.require_free(needed_ports())
         # an interruption leaves nothing half started either
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, lambda *__: sys.exit(143))
         try:
             bring_up(clock)
         except BaseException:

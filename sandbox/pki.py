@@ -75,7 +75,7 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
 
 def make() -> dict[str, str]:
     """Writes everything into `DIRECTORY`; returns each user's token."""
-    ca_key, server_key, accounts_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    ca_key, server_key, accounts_key = (ec.generate_private_key(ec.SECP256R1()) for __ in range(3))
     ca = (
         _certificate("meshops.istio sandbox", ca_key, None, ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
