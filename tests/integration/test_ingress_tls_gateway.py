@@ -208,7 +208,7 @@ def test_the_older_gateway_keeps_a_host_as_the_warning_says(
             gateway(namespace, {**server, "routes": [{"destination": HTTPBIN}]}),
         ]
     ).ok()
-    _, younger, older = run.results("ingress_tls_gateway")
+    __, younger, older = run.results("ingress_tls_gateway")
     assert f"Gateway {namespace}/shop serves {host} on port 443 too: that Gateway is the older one" in warned(younger)
     assert f"Gateway {namespace}/younger serves {host} on port 443 too: this Gateway is the older one" in warned(older)
 

@@ -107,7 +107,7 @@ def bare(host: str) -> str:
 
 def allowed_from(host: str) -> str | None:
     """The namespace whose VirtualServices may use a host, `.` for the Gateway's own; None where all may."""
-    namespace, separator, _ = host.partition("/")
+    namespace, separator, __ = host.partition("/")
     return namespace if separator and namespace != "*" else None
 
 

@@ -103,7 +103,7 @@ OWN = {
     ),
     "one certificate in two servers": (
         [server(), server("b.example.com"), server("c.example.com")],
-        [("shared_certificate", "warning")] * 2,
+        [("shared_certificate", "warning")],
     ),
     "one certificate on two ports": ([server(), server("b.example.com", port=8443)], []),
     "one certificate without HTTP": ([server(protocol="TLS"), server("b.example.com", protocol="TLS")], []),

@@ -22,6 +22,11 @@ def wanted(*routes: str) -> list[dict[str, Any]]:
 
 def on_cluster(manifest: dict[str, Any], **labels: str) -> dict[str, Any]:
     metadata = {**manifest["metadata"], "uid": manifest["metadata"]["name"], "labels": labels or manifest["metadata"]["labels"]}
+    fields = {
+        "f:metadata": {"f:labels": {f"f:{label}": {} for label in metadata["labels"]}},
+        "f:spec": {f"f:{field}": {"f:istio": {}} if field == "selector" else {} for field in manifest["spec"]},
+    }
+    metadata["managedFields"] = [{"manager": "meshops.istio", "operation": "Apply", "fieldsV1": fields}]
     return {**manifest, "metadata": metadata}
 
 
@@ -86,14 +91,14 @@ def test_absent_deletes_the_gateway_first() -> None:
 
 
 def test_absent_deletes_what_is_left_of_an_interrupted_run() -> None:
-    _, route = wanted("a")
+    __, route = wanted("a")
     assert steps(plan_absent("g", "default", None, [on_cluster(route)], force=False)) == [("deleted", "VirtualService", "a")]
     assert steps(plan_absent("g", "default", None, [], force=False)) == []
 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_absent_does_not_delete_a_foreign_gateway_unless_told(force: bool) -> None:
-    gateway, _ = wanted("a")
+    gateway, __ = wanted("a")
     unit = plan_absent("g", "default", on_cluster(gateway, team="a"), [], force=force)
     assert problems(unit) == ([] if force else [("foreign_object", "Gateway default/g")])
 
