@@ -72,7 +72,7 @@ def readable(place: tuple[str, int]) -> str:
 def holders(place: tuple[str, int]) -> list[str]:
     """Who listens where `place` would have to: `nginx -g daemon off; (pid 12)`."""
     clashing = [entry for entry in listeners() if entry[1] == place[1] and entry[0] in (place[0], "0.0.0.0", "::")]  # noqa: S104
-    owners = socket_owners({inode for __, __, __, inode in clashing})
+    owners = socket_owners({entry[3] for entry in clashing})
     told = []
     for address, port, uid, inode in clashing:
         pid = owners.get(inode)
