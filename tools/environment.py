@@ -78,7 +78,9 @@ def make(group: str) -> None:
 if __name__ == "__main__":
     if sys.version_info < NEEDED:
         found = sys.version.split()[0]
-        sys.exit(f"environment: Python {NEEDED[0]}.{NEEDED[1]} or newer is needed, {sys.executable} is {found}; run make with PYTHON=/path/to/python3.11")
+        sys.exit(
+            f"environment: Python {NEEDED[0]}.{NEEDED[1]} or newer is needed, {sys.executable} is {found}; run make with PYTHON=/path/to/python3.11"
+        )
     if sys.argv[1:] not in (["dev"], ["oldest"]):
         sys.exit(f"usage: {sys.argv[0]} dev|oldest")
     make(sys.argv[1])

@@ -80,7 +80,10 @@ def run_module(
     auth: bool = True,
     **rules: Any,
 ) -> None:
-    """Runs a module's `act` and exits; a result with `failed` is a failure with everything that is known. `needs` are the third-party libraries that it imports on its way."""
+    """Runs a module's `act` and exits; a result with `failed` is a failure with everything that is known.
+
+    `needs` are the third-party libraries that it imports on its way.
+    """
     module = _Module(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
     call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
@@ -107,7 +110,7 @@ def run_module(
     except Stopped as stopped:
         fail(f"stopped by {stopped} before anything was written", changed=False)
     except ImportError as error:
-        library = (error.name or str(error)).split(".")[0]
+        library = (error.name or str(error)).partition(".")[0]
         if library not in (*needs, "urllib3", "yaml"):
             raise
         fail(missing_required_lib(library), exception=traceback.format_exc())

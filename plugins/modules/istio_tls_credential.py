@@ -466,11 +466,11 @@ def result(wanted: Wanted, checked: Checked | None, problems: list[Problem], uni
 def act(call: Call) -> dict[str, Any]:
     anchors: dict[Any, Any] = {}
     prepared = [prepare(call, where, options, anchors) for where, options in items(call.params)]
-    wanted = [ours for ours, _, _ in prepared]
-    call.judge([*duplicates(wanted), *(problem for _, _, problems in prepared for problem in problems)])
+    wanted = [ours for ours, __, __ in prepared]
+    call.judge([*duplicates(wanted), *(problem for __, __, problems in prepared for problem in problems)])
     cluster = call.connect()
     live = read(cluster, [ref for ours in wanted for ref in refs(ours)])
-    taken = frozenset(ref for ours in wanted if not ours.absent for _, ref in refs(ours)[:1])
+    taken = frozenset(ref for ours in wanted if not ours.absent for __, ref in refs(ours)[:1])
     units = [plan_credential(ours, live, lambda data: describe_data(data, call.now), taken) for ours in wanted]
     call.judge(problems_of(units))
     outcome = execute(cluster, units, check_mode=call.check_mode)

@@ -133,5 +133,5 @@ def test_manifests_are_complete_and_marked(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_two_parts_want_the_same_port() -> None:
-    places = [place for place, _ in lifecycle.needed_ports()]
+    places = [place for place, __ in lifecycle.needed_ports()]
     assert len(places) == len(set(places))

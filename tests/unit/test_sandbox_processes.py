@@ -88,7 +88,7 @@ def test_what_ignores_the_polite_signal_is_killed(state: Path) -> None:
 
 def test_a_process_with_a_recycled_number_is_left_alone(state: Path) -> None:
     record = start("etcd", SLEEP, state)
-    boot, _, ticks = record.started.rpartition(":")
+    boot, __, ticks = record.started.rpartition(":")
     path = state / "run" / "processes" / "etcd.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"started": f"{boot}:{int(ticks) - 1}"}))
     (stale,) = processes.records()

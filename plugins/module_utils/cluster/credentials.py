@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..istio.credential import CA_SUFFIX, Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
@@ -21,7 +21,7 @@ from .compare import Difference, differences, owners
 from .reconcile import Plan, Unit, Write, plan_delete
 from .resources import SECRET, Ref, Resource
 
-Live = Mapping[Ref, Mapping[str, Any] | None]
+Live: TypeAlias = "Mapping[Ref, Mapping[str, Any] | None]"
 Describe = Callable[[Mapping[str, bytes]], dict[str, Any]]
 """From a Secret's data to what may be shown of it."""
 
@@ -56,7 +56,8 @@ def plan_credential(wanted: Wanted, live: Live, describe: Describe, taken: froze
     twin = Ref("Secret", credential.namespace, credential.name + CA_SUFFIX)
     if wanted.absent:
         plans = [
-            _show_facts(plan_delete(ref, SECRET, live.get(ref), force=wanted.force), live.get(ref), describe) for _, ref in refs(wanted)[:1]
+            _show_facts(plan_delete(ref, SECRET, live.get(ref), force=wanted.force), live.get(ref), describe)
+            for __, ref in refs(wanted)[:1]
         ]
         if _is_ours(live.get(twin), credential.owner):
             plans.append(_show_facts(plan_delete(twin, SECRET, live.get(twin)), live.get(twin), describe))

@@ -186,7 +186,7 @@ def _secret_keys(cluster: Cluster, originations: Iterable[Origination]) -> dict[
             place = lookup.namespace or one.gateway.namespace
             groups.setdefault((resource, place), {}).update(dict.fromkeys(Ref(lookup.kind, place, name) for name in lookup.names))
     found: dict[tuple[str, str], frozenset[str] | None] = {}
-    for (resource, _), refs in groups.items():
+    for (resource, __), refs in groups.items():
         answer = _if_allowed(lambda resource=resource, refs=refs: read(cluster, [(resource, ref) for ref in refs]))  # type: ignore[misc]
         for ref in refs:
             one_answer = answer or _if_allowed(lambda resource=resource, ref=ref: read(cluster, [(resource, ref)]))  # type: ignore[misc]

@@ -118,7 +118,7 @@ class Interrupted(ClusterError):
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        causes = list(dict.fromkeys(str(error) for _, error in outcome.failed))
+        causes = list(dict.fromkeys(str(error) for __, error in outcome.failed))
         if outcome.stopped_by:
             causes.insert(0, f"stopped by {outcome.stopped_by}")
         shown = "; ".join(causes[:3]) + (f"; and {len(causes) - 3} more" if len(causes) > 3 else "")
@@ -240,7 +240,7 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
     if check_mode or (rehearse and sum(len(plan.writes) for unit in busy for plan in unit.plans) > 1):
         _rehearse(cluster, busy, outcome, quietly=not check_mode)
         if outcome.failed:
-            outcome.skipped = [plan for plan in outcome.plans if plan.changed and plan not in [failed for failed, _ in outcome.failed]]
+            outcome.skipped = [plan for plan in outcome.plans if plan.changed and plan not in [failed for failed, __ in outcome.failed]]
             raise Interrupted(outcome)
         if check_mode:
             return outcome

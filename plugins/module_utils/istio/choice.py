@@ -72,7 +72,7 @@ class MergedRule:
 
     def tls(self, port: int, subset: str | None = None) -> Mapping[str, Any] | None:
         """The client's TLS settings towards a port; settings of a port replace those of the whole, those of a subset the rule's."""
-        own, _ = _tls(self.policy, port)
+        own, __ = _tls(self.policy, port)
         if subset is None or subset not in self.subsets:
             return own
         special, by_port = _tls(self.subsets[subset][1].get("trafficPolicy"), port)

@@ -245,7 +245,7 @@ def _first_hop(case: _Case) -> Iterator[Problem]:
         if merged is None or subset not in merged.subsets:
             yield _subset_missing(case, viewer, subset, [] if merged is None else [title(rule) for rule in merged.rules])
             continue
-        brought_by, _ = merged.subsets[subset]
+        brought_by, __ = merged.subsets[subset]
         if _owner(brought_by) != one.owner:
             yield case.problem(
                 "subset_taken",

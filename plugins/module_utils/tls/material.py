@@ -429,15 +429,15 @@ def _parse_certificate(der: bytes | None) -> Certificate | str:
         with warnings.catch_warnings():  # a serial number that is not positive is told by `checks`
             warnings.simplefilter("ignore")
             certificate = from_x509(x509.load_der_x509_certificate(der), der)
-            _ = (certificate.serial_number, certificate.version, certificate.not_before, certificate.not_after)
+            __: object = (certificate.serial_number, certificate.version, certificate.not_before, certificate.not_after)
     except Exception:  # ValueError and others, not documented
         return "is not a valid certificate"
     try:
-        _ = (certificate.subject, certificate.issuer, certificate.common_name)
+        __ = (certificate.subject, certificate.issuer, certificate.common_name)
     except Exception:
         return "has a subject or issuer that cannot be read"
     try:
-        _ = (certificate.names, certificate.key_usage, certificate.extended_key_usage, certificate.is_ca, certificate.must_staple)
+        __ = (certificate.names, certificate.key_usage, certificate.extended_key_usage, certificate.is_ca, certificate.must_staple)
     except Exception:  # ValueError, x509.DuplicateExtension
         return "has an extension that cannot be read, or one twice"
     return certificate
@@ -825,7 +825,7 @@ def read_crls(data: bytes, *, where: str) -> tuple[Crl, ...]:
         try:
             der = block.der()
             crl = Crl(der or b"", x509.load_der_x509_crl(der or b""))
-            _ = (crl.issuer, crl.last_update, crl.next_update, crl.count, crl.is_delta)
+            __ = (crl.issuer, crl.last_update, crl.next_update, crl.count, crl.is_delta)
             crls.append(crl)
         except Exception:
             problems.append(
@@ -896,7 +896,7 @@ def read_ocsp_staple(data: bytes, *, where: str) -> OcspStaple:
         )
     staple = OcspStaple(data, response)
     try:
-        _ = (staple.serial_number, staple.this_update, staple.next_update, staple.status)
+        __ = (staple.serial_number, staple.this_update, staple.next_update, staple.status)
     except Exception:  # ValueError: answers for several certificates
         raise _rejected(
             "not_ocsp",

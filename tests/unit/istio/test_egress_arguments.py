@@ -177,7 +177,7 @@ def test_refusals(changes: dict[str, Any], expected: list[tuple[str, str]]) -> N
 )
 def test_services_do_not_collide(second: dict[str, Any], code: str) -> None:
     services = [{"name": "a", "host": "a.example.com"}, second]
-    assert code in {found for found, _ in rejected({"credential_name": "c", "services": services})}
+    assert code in {found for found, __ in rejected({"credential_name": "c", "services": services})}
 
 
 def test_the_longest_name_is_that_of_the_gateway() -> None:

@@ -633,7 +633,7 @@ def test_every_code_fires_and_is_silent_somewhere() -> None:
     """The good cases are silent for every code; that each fires is held here."""
     named = set(re.findall(r"(?:_error|_warning|make)\(\s*\"([a-z0-9_]+)\"", inspect.getsource(checks)))
     named |= {"expired", "ca_expired", "ocsp_revoked", "ocsp_unknown"}  # those that are put together
-    fired = {code for _, _, error_codes, warning_codes, _ in CASES for code in (*error_codes, *warning_codes)}
+    fired = {code for __, __, error_codes, warning_codes, __ in CASES for code in (*error_codes, *warning_codes)}
     assert fired == named
 
 
@@ -641,7 +641,7 @@ def test_documented_codes_are_those_that_fire() -> None:
     documented = " ".join(
         check.__doc__ or "" for check in (checks.check_server_pair, checks.check_ca, checks.check_crls, checks.check_ocsp)
     )
-    fired = {code for _, _, error_codes, warning_codes, _ in CASES for code in (*error_codes, *warning_codes)} - {"not_pem"}
+    fired = {code for __, __, error_codes, warning_codes, __ in CASES for code in (*error_codes, *warning_codes)} - {"not_pem"}
     assert all(code in documented for code in fired)
 
 
@@ -674,7 +674,7 @@ def test_a_thousand_pairs_take_about_a_second(kit: Kit) -> None:
     rsa_leaf = kit.issue(key="RSA 2048")
     pem, key = rsa_leaf.pem + kit.intermediate.pem, key_pem(rsa_leaf.key)
     begin = time.process_time()
-    for _ in range(50):
+    for __ in range(50):
         chain, private = read_chain(pem, where="w"), read_private_key(key, where="w")
         assert not checks.check_server_pair(
             chain, private, hosts=["a.example.com"], trust_anchors=[kit.root.certificate], now=NOW, where="w"

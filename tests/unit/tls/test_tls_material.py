@@ -171,7 +171,7 @@ def test_every_broken_block_is_named(leaf: Issued) -> None:
 
 def test_a_path_is_not_told(leaf: Issued) -> None:
     """What stands where content belongs may be anything, a passphrase too."""
-    _, text = rejected(lambda: chain(b"/home/me/hunter2.pem"))
+    __, text = rejected(lambda: chain(b"/home/me/hunter2.pem"))
     assert "hunter2" not in text
 
 
@@ -432,9 +432,9 @@ def _spoiled(seeds: list[bytes]) -> list[bytes]:
     chance = random.Random(20270101)
     spoiled = []
     for seed in seeds:
-        for _ in range(60):
+        for __ in range(60):
             data = bytearray(seed)
-            for _ in range(chance.randint(1, 4)):
+            for __ in range(chance.randint(1, 4)):
                 at = chance.randrange(len(data) + 1)
                 action = chance.randrange(4)
                 if action == 0 and at < len(data):
