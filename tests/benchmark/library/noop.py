@@ -1,0 +1,38 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes what istio_tls_credential takes, does nothing, and returns what it returned: what Ansible itself costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.meshops.istio.plugins.module_utils.arguments import AUTH_OPTIONS
+
+PART = {
+    "name": {"type": "str"},
+    "certificate": {"type": "str"},
+    "certificate_path": {"type": "path"},
+    "private_key": {"type": "str", "no_log": True},
+    "private_key_path": {"type": "path", "no_log": False},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **AUTH_OPTIONS,
+            "namespace": {"type": "str"},
+            "credentials": {"type": "list", "elements": "dict", "options": PART},
+            "returns": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(**json.loads(Path(module.params["returns"]).read_text()))
+
+
+if __name__ == "__main__":
+    main()
