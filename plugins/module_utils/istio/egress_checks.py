@@ -380,8 +380,9 @@ def _listener(case: _Case) -> Iterator[Problem]:
             number = (server.get("port") or {}).get("number")
             if server.get("bind") or number is None or _pod_port(case, number) != port:
                 continue
-            consequence = "istiod drops the later one, which is this one" if older else "istiod drops the later one"
             severity: Severity = "error" if older else "warning"
+            consequence = "istiod drops the later one" + (", which is this one" if older else "")
+            same = [host for host in server.get("hosts") or () if host.split("/")[-1] == one.host]
             if str(server["port"].get("protocol", "")).upper() not in _TLS:
                 yield case.problem(
                     "gateway_port_plaintext",
@@ -390,7 +391,10 @@ def _listener(case: _Case) -> Iterator[Problem]:
                     "use another gateway.port of the gateway's Service",
                     severity,
                 )
-            elif one.host in [host.split("/")[-1] for host in server.get("hosts") or ()]:
+            elif same:
+                if all("/" in host and not host.startswith("*/") for host in same):
+                    consequence = "istiod does not notice, because that one names a namespace, and the gateway refuses the whole listener"
+                    severity = "error"
                 yield case.problem(
                     "gateway_host_taken",
                     f"Gateway {one.objects['gateway']}",

@@ -347,13 +347,19 @@ def test_every_code_has_its_case() -> None:
                 facts={
                     "gateways": [
                         owned(gateway("egress-nginx", https_server("nginx.example.com"))),
-                        gateway("later", https_server("shop/nginx.example.com"), created=NEWER),
+                        gateway("later", https_server("*/nginx.example.com"), created=NEWER),
                     ]
                 }
             ),
             "gateway_host_taken",
             "warning",
             "Gateway istio-system/later",
+        ),
+        (
+            Given(facts={"gateways": [gateway("later", https_server("shop/nginx.example.com"), created="9999-1")]}),
+            "gateway_host_taken",
+            "error",
+            "refuses the whole listener",
         ),
         # a Gateway may name the pods' port instead of the Service's
         (Given(facts={"gateways": [gateway("x", https_server("nginx.example.com", 8443))]}), "gateway_host_taken", "error", "port 8443"),
