@@ -539,7 +539,9 @@ def act(call: Call) -> dict[str, Any]:
     call.judge(metadata_problems(manifests(originations[0], labels=labels, annotations=annotations)[0], "labels and annotations"))
     cluster = connect(login)
     live = read_live(cluster, originations)
-    if not all(one.absent for one in originations):
+    if all(one.absent for one in originations):
+        call.notes += [f"not read: {what}" for what in live.unread]
+    else:
         look_around(call, cluster, originations, live)
     units = [plan(call, one, live, labels, annotations) for one in originations]
     call.judge(problems_of(units))

@@ -1,0 +1,230 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What originations read of a cluster, with all rights and with few, and the plans that come of it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import plan_absent, plan_present, read_live, take_snapshot
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import Workload
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
+
+NGINX: dict[str, Any] = {"name": "nginx", "host": "nginx.example.com", "credential_name": "client-credential"}
+
+
+class Api:
+    """An API server in memory: its objects, and what it forbids as (verb, plural, namespace; "" for the whole cluster)."""
+
+    host = "https://api"
+
+    def __init__(self, *objects: dict[str, Any], forbidden: tuple[tuple[str, str, str], ...] = (), may_list_secrets: bool = True) -> None:
+        self.objects = objects
+        self.forbidden = forbidden
+        self.may_list_secrets = may_list_secrets
+        self.asked: list[tuple[str, str, str]] = []
+
+    def _ask(self, verb: str, resource: Resource, namespace: str) -> None:
+        self.asked.append((verb, resource.plural, namespace))
+        if (verb, resource.plural, namespace) in self.forbidden:
+            message = f'{resource.plural} is forbidden: User "u" cannot {verb} resource "{resource.plural}"'
+            raise ApiError(403, verb, resource, namespace, "", {"message": message}, self.host)
+
+    def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        self._ask("get", resource, namespace)
+        for item in self.objects:
+            if (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) == (resource.kind, namespace, name):
+                return item
+        return None
+
+    def list(self, resource: Resource, namespace: str | None = None, *, label_selector: str = "") -> Iterator[dict[str, Any]]:
+        self._ask("list", resource, namespace or "")
+        wanted = dict(pair.split("=") for pair in label_selector.split(",") if pair)
+        for item in self.objects:
+            metadata = item["metadata"]
+            if (
+                item["kind"] == resource.kind
+                and namespace in (None, metadata["namespace"])
+                and wanted.items() <= metadata.get("labels", {}).items()
+            ):
+                yield {key: value for key, value in item.items() if key not in ("kind", "apiVersion")}
+
+    def create(self, resource: Resource, manifest: dict[str, Any]) -> dict[str, Any]:
+        self._ask("create", resource, "")
+        assert manifest["spec"]["resourceAttributes"] == {"namespace": "istio-system", "verb": "list", "resource": "secrets"}
+        return {"status": {"allowed": self.may_list_secrets}}
+
+
+def one(**changes: Any) -> Origination:
+    (made,) = from_arguments({**NGINX, **changes})
+    return made
+
+
+def made_of(origination: Origination) -> list[dict[str, Any]]:
+    """The objects as they are after an apply."""
+    return [
+        {**made, "metadata": {**made["metadata"], "managedFields": [{"manager": "meshops.istio", "fieldsV1": {}}]}}
+        for made in manifests(origination)
+    ]
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "istio-system", "labels": {"istio": "egressgateway"}},
+        "spec": {"serviceAccountName": "egress", **spec},
+        "status": {"phase": "Running"},
+    }
+
+
+SERVICE = {"kind": "Service", "metadata": {"name": "istio-egressgateway", "namespace": "istio-system"}, "spec": {"ports": [{"port": 443}]}}
+SECRET = {
+    "kind": "Secret",
+    "metadata": {"name": "client-credential", "namespace": "istio-system"},
+    "data": {"tls.crt": base64.b64encode(b"x").decode(), "tls.key": ""},
+}
+FOREIGN = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "egress-nginx", "namespace": "istio-system"},
+    "spec": {},
+}
+
+
+def test_one_list_of_each_kind() -> None:
+    api = Api(*made_of(one()))
+    live = read_live(api, [one(name=f"n{i}", host=f"n{i}.example.com") for i in range(20)])  # type: ignore[arg-type]
+    kinds = ("destinationrules", "gateways", "networkpolicies", "serviceentries", "virtualservices")
+    assert sorted(api.asked) == [("list", kind, "") for kind in kinds]
+    assert len(live.objects) == 5
+    assert live.unread == []
+
+
+def test_with_fewer_rights_less_is_seen_and_that_is_said() -> None:
+    elsewhere = {**FOREIGN, "metadata": {"name": "other", "namespace": "shop"}}
+    beside = {**FOREIGN, "metadata": {"name": "beside", "namespace": "istio-system"}}
+    objects = (*made_of(one()), elsewhere, beside)
+    api = Api(*objects, forbidden=(("list", "gateways", ""),))
+    live = read_live(api, [one()])  # type: ignore[arg-type]
+    assert {item["metadata"]["name"] for item in live.of("Gateway")} == {"egress-nginx", "beside"}
+    assert live.unread == ["gateways of other namespaces than istio-system (this login may not list those of the whole cluster)"]
+    api = Api(*objects, forbidden=(("list", "gateways", ""), ("list", "gateways", "istio-system")))
+    live = read_live(api, [one()])  # type: ignore[arg-type]
+    assert [item["metadata"]["name"] for item in live.of("Gateway")] == ["egress-nginx"]
+    assert ("get", "gateways", "istio-system") in api.asked
+    assert live.unread[1] == "gateways in istio-system but those named by this call (this login may not list them)"
+    with pytest.raises(ApiError):
+        read_live(Api(*objects, forbidden=(*api.forbidden, ("get", "gateways", "istio-system"))), [one()])  # type: ignore[arg-type]
+
+
+def test_snapshot() -> None:
+    mounts = [{"mountPath": "/etc/c"}]
+    machine = {
+        "kind": "WorkloadEntry",
+        "metadata": {"name": "machine", "namespace": "istio-system"},
+        "spec": {"labels": {"istio": "egressgateway"}, "serviceAccount": "vm"},
+    }
+    api = Api(
+        SERVICE,
+        SECRET,
+        pod(
+            "running",
+            containers=[{"name": "istio-proxy", "volumeMounts": mounts}, {"name": "sidekick", "volumeMounts": [{"mountPath": "/x"}]}],
+        ),
+        {**pod("done"), "status": {"phase": "Succeeded"}},
+        machine,
+        {**machine, "metadata": {"name": "other", "namespace": "istio-system"}, "spec": {"labels": {"istio": "ingressgateway"}}},
+    )
+    snapshot = take_snapshot(api, [one()], read_live(api, [one()]))  # type: ignore[arg-type]
+    labels = {"istio": "egressgateway"}
+    assert snapshot.workloads == [
+        Workload("istio-system", "running", "egress", labels, ("/etc/c",)),
+        Workload("istio-system", "machine", "vm", labels, None),
+    ]
+    assert snapshot.services == {("istio-system", "istio-egressgateway"): SERVICE}
+    assert snapshot.secret_keys == {
+        ("istio-system", "client-credential"): frozenset(("tls.crt",)),
+        ("istio-system", "client-credential-cacert"): None,
+    }
+    assert snapshot.may_list_secrets == {("istio-system", "egress"): True, ("istio-system", "vm"): True}
+
+
+def test_snapshot_without_rights() -> None:
+    forbidden = (
+        ("get", "services", "istio-system"),
+        ("get", "secrets", "istio-system"),
+        ("list", "pods", "istio-system"),
+        ("create", "subjectaccessreviews", ""),
+    )
+    api = Api(SERVICE, SECRET, pod("running"), forbidden=forbidden)
+    snapshot = take_snapshot(api, [one()], read_live(api, [one()]))  # type: ignore[arg-type]
+    assert (snapshot.services, snapshot.secret_keys, snapshot.workloads, snapshot.may_list_secrets) == ({}, {}, None, {})
+
+
+def test_nobody_is_asked_about_rights_that_do_not_matter() -> None:
+    api = Api(SERVICE, pod("running"))
+    simple = one(mode="SIMPLE", credential_name=None)
+    take_snapshot(api, [simple], read_live(api, [simple]))  # type: ignore[arg-type]
+    assert not [asked for asked in api.asked if asked[1] in ("subjectaccessreviews", "secrets")]
+
+
+def present(origination: Origination, api: Api, *, prune: bool = True, force: bool = False) -> list[tuple[str, str, str]]:
+    live = read_live(api, [origination])  # type: ignore[arg-type]
+    unit = plan_present(origination, live, labels={}, annotations={}, force=force, prune=prune)
+    return [(plan.action, plan.ref.kind, plan.ref.name) for plan in unit.plans if plan.changed]
+
+
+def test_plans() -> None:
+    assert [kind for _, kind, _ in present(one(), Api())] == [
+        "DestinationRule",
+        "DestinationRule",
+        "Gateway",
+        "ServiceEntry",
+        "VirtualService",
+    ]
+    assert present(one(), Api(*made_of(one()))) == []
+    changed = present(one(credential_name="other"), Api(*made_of(one())))
+    assert changed == [("updated", "DestinationRule", "originate-mtls-for-nginx")]
+
+
+def test_what_a_service_no_longer_has_is_deleted_last() -> None:
+    before = one(direct_tls=True, namespace="old", client_namespaces=["shop"])
+    closed = one(prevent_bypass=True, namespace="old", client_namespaces=["shop"])
+    api = Api(*made_of(before), *[made for made in made_of(closed) if made["kind"] == "NetworkPolicy"])
+    now = one(namespace="old", client_namespaces=["shop"])
+    assert present(now, api) == [
+        ("deleted", "NetworkPolicy", "nginx-only-through-egress-gateway"),
+        ("deleted", "VirtualService", "nginx"),
+    ]
+    assert present(now, api, prune=False) == []
+
+
+def test_absent_removes_exactly_what_was_made_in_the_reverse_order() -> None:
+    everything = one(direct_tls=True)
+    (gone,) = from_arguments({"name": "nginx", "state": "absent"})
+    neighbour = made_of(one(name="other", host="other.example.com"))
+    notes: list[str] = []
+    api = Api(*made_of(everything), *neighbour)
+    unit = plan_absent(gone, read_live(api, [gone]), force=False, notes=notes)  # type: ignore[arg-type]
+    names = [made["metadata"]["name"] for made in manifests(everything)]
+    assert [plan.ref.name for plan in unit.plans] == names[::-1]
+    assert notes == []
+
+
+def test_absent_leaves_what_something_else_made() -> None:
+    (gone,) = from_arguments({"name": "nginx", "state": "absent"})
+    notes: list[str] = []
+    api = Api(FOREIGN)
+    live = read_live(api, [gone])  # type: ignore[arg-type]
+    assert plan_absent(gone, live, force=False, notes=notes).plans == ()
+    assert notes == ["Gateway istio-system/egress-nginx was not made for this service and stays"]
+    (plan,) = plan_absent(gone, live, force=True, notes=notes).plans
+    assert (plan.action, plan.problems) == ("deleted", ())
