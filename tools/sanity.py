@@ -12,6 +12,7 @@ stays in .cache/sanity.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -68,8 +69,15 @@ def lay_out_home() -> None:
 
 def main() -> int:
     refuse_exceptions()
-    copy_tree()
-    lay_out_home()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:  # another run may be using the copy
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        copy_tree()
+        lay_out_home()
+        return sanity()
+
+
+def sanity() -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment |= {"HOME": str(HOME), "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"}
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
