@@ -46,9 +46,8 @@ def copy_tree() -> None:
         source = ROOT / name
         if not name or not (source.is_file() or source.is_symlink()):  # deleted, but not yet in the index
             continue
-        target = COPY / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target, follow_symlinks=False)
+        (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, COPY / name, follow_symlinks=False)
     git("init", "--quiet", cwd=COPY)
     git("add", "--all", cwd=COPY)
     git("commit", "--quiet", "--no-verify", "--message", "copy", cwd=COPY)
