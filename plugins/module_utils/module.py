@@ -22,6 +22,8 @@ from .cluster.client import Cluster, ClusterError, connect
 from .cluster.reconcile import Interrupted, Outcome, Stopped
 from .problems import Problem, Rejected, errors, warnings
 
+_WARNINGS_OF_A_KIND = 4
+
 
 @dataclass
 class Call:
@@ -31,7 +33,8 @@ class Call:
     check_mode: bool
     diff_mode: bool
     now: datetime
-    warnings: list[str] = field(default_factory=list)
+    doubts: list[Problem] = field(default_factory=list)
+    """Problems that are no reason to stop; shown as warnings."""
     notes: list[str] = field(default_factory=list)
 
     def connect(self) -> Cluster:
@@ -41,9 +44,9 @@ class Call:
         """Ends the call when there are errors (unless they are to be warnings), and keeps the warnings."""
         problems = list(problems)
         if on_invalid == "fail" and errors(problems):
-            self.warnings += [str(problem) for problem in warnings(problems)]
+            self.doubts += warnings(problems)
             raise Rejected(errors(problems))
-        self.warnings += [str(problem) for problem in problems]
+        self.doubts += problems
 
     def finish(self, outcome: Outcome, **more: Any) -> dict[str, Any]:
         """The result of a module that wrote (or would have written) objects."""
@@ -94,7 +97,7 @@ def run_module(
         signal.signal(number, stop)
 
     def fail(message: str, **more: Any) -> None:
-        for warning in call.warnings:
+        for warning in _in_few_lines(call.doubts):
             module.warn(warning)
         module.fail_json(msg=message, **more)
 
@@ -115,12 +118,24 @@ def run_module(
             raise
         fail(missing_required_lib(library), exception=traceback.format_exc())
     else:
-        for warning in call.warnings:
+        for warning in _in_few_lines(call.doubts):
             module.warn(warning)
         if call.notes:
             result["notes"] = list(dict.fromkeys(call.notes))
         finish = module.fail_json if result.pop("failed", False) else module.exit_json
         finish(**result)
+
+
+def _in_few_lines(problems: Iterable[Problem]) -> Iterator[str]:
+    """A warning a problem; of a kind that a fleet has hundreds of, the first few and a count. The result holds each."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in dict.fromkeys(problems):
+        kinds.setdefault(problem.code, []).append(problem)
+    for code, alike in kinds.items():
+        shown = alike if len(alike) <= _WARNINGS_OF_A_KIND else alike[: _WARNINGS_OF_A_KIND - 1]
+        yield from map(str, shown)
+        if rest := alike[len(shown) :]:
+            yield f"{len(rest)} more of the kind [{code}], the next of them at {rest[0].where}"
 
 
 def _failures(outcome: Outcome) -> dict[str, Any]:
