@@ -26,6 +26,8 @@ from .resources import Resource
 FIELD_MANAGER = "meshops.istio"
 
 _PAGE = 500
+_LIST_ATTEMPTS = 3  # a list that outlives its snapshot (etcd compacts every 5 minutes) is begun anew
+_NOT_SERVED = "NotServed"
 _METHODS = {"get": "GET", "list": "GET", "patch": "PATCH", "delete": "DELETE", "create": "POST"}
 _RETRIED_STATUSES = (429, 500, 502, 503, 504)
 _PATIENCE = 30.0  # seconds that one request is retried: an API server that restarts is back by then
@@ -54,6 +56,8 @@ _AUTH_ENVIRONMENT = {
     "impersonate_user": ("K8S_AUTH_IMPERSONATE_USER",),
     "impersonate_groups": ("K8S_AUTH_IMPERSONATE_GROUPS",),
 }
+_LOGINS = ("api_key", "username", "client_cert")
+_SERVER_AND_LOGIN = ("host", "api_key", "username", "password", "client_cert", "client_key", "ca_cert", "validate_certs")
 _PROXY_HEADERS = ("proxy_basic_auth", "basic_auth", "user_agent")
 _BOOLEANS = ("validate_certs", "persist_config")
 _CONFIGURATION = {
@@ -124,14 +128,19 @@ class ApiError(ClusterError):
             )
         if verb := self.missing_verb:
             user = re.search(r'User "([^"]+)"', self.server_message)
+            # not always the resource that was asked for: to act as another user is a right of its own
+            denied = re.search(r'resource "([^"]+)" in API group "([^"]*)"( at the cluster scope)?', self.server_message)
+            plural, group = (denied[1], denied[2]) if denied else (self.resource.plural, self.resource.group)
+            scope = " in the whole cluster" if denied and denied[3] else place
             return (
-                f"permission denied: {user[1] if user else 'this user'} may not {verb} {self.resource.plural}"
-                f"{'.' + self.resource.group if self.resource.group else ''}{place} (needed for {what}); "
-                f"add the verb {verb!r} to its Role, or use one of the Roles in docs/rbac"
+                f"permission denied: {user[1] if user else 'this user'} may not {verb} {plural}{'.' + group if group else ''}{scope} "
+                f"(needed for {what}); add the verb {verb!r} to its Role, or use one of the Roles in docs/rbac"
             )
         if self.is_apply_conflict:
             fields = ", ".join(f"{path} (managed by {manager})" for path, manager in self.conflicts)
             return f"{what}{place} has fields that another manager set to other values: {fields}; set force_conflicts to take them over"
+        if self.reason == _NOT_SERVED:
+            return f"cannot {self.verb} {what}{place}: {self.server_message}; install its CustomResourceDefinition (Istio's own) first"
         if self.status == 404 and self.verb == "patch" and 'namespaces "' in self.server_message:
             return f"cannot write {what}: namespace {self.namespace} does not exist; create it first"
         if "is being terminated" in self.server_message:
@@ -153,6 +162,8 @@ class Cluster:
     """How many requests were sent, by verb."""
     reached: bool = False
     """Whether any answer has come yet."""
+    wrote: bool = False
+    """Whether any write was sent, dry runs aside."""
 
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """One object, or None where there is none."""
@@ -164,19 +175,26 @@ class Cluster:
             raise
 
     def list(self, resource: Resource, namespace: str | None = None, *, label_selector: str = "") -> Iterator[dict[str, Any]]:
-        """All objects of a kind, in one namespace or (with None) in all of them, page by page."""
+        """All objects of a kind, in one namespace or (with None) in all of them, read page by page."""
         query = {"limit": str(_PAGE)}
         if resource.list_field_selector:
             query["fieldSelector"] = resource.list_field_selector
         if label_selector:
             query["labelSelector"] = label_selector
-        while True:
-            page = self._request("list", resource, namespace or "", "", query=query)
-            yield from page.get("items") or []
-            token = (page.get("metadata") or {}).get("continue")
-            if not token:
-                return
-            query = {**query, "continue": token}
+        for attempt in range(1, _LIST_ATTEMPTS + 1):
+            items: list[dict[str, Any]] = []
+            token = ""
+            try:
+                while True:
+                    page = self._request("list", resource, namespace or "", "", query={**query, "continue": token} if token else query)
+                    items += page.get("items") or []
+                    token = (page.get("metadata") or {}).get("continue") or ""
+                    if not token:
+                        yield from items
+                        return
+            except ApiError as error:
+                if error.status != 410 or not token or attempt == _LIST_ATTEMPTS:
+                    raise
 
     def apply(self, resource: Resource, manifest: Mapping[str, Any], *, force: bool = False, dry_run: bool = False) -> dict[str, Any]:
         """Server-side apply. A retry after a lost answer is safe: applying the same thing twice is applying it once."""
@@ -184,6 +202,7 @@ class Cluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
         if dry_run:
             query["dryRun"] = "All"
+        self.wrote = self.wrote or not dry_run
         return self._request(
             "patch",
             resource,
@@ -199,6 +218,7 @@ class Cluster:
         body: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
+        self.wrote = True
         try:
             self._request("delete", resource, namespace, name, body=body)
         except ApiError as error:
@@ -246,12 +266,20 @@ class Cluster:
                 retried = not _is_about_certificates(error)
             else:
                 self.reached = True
-                answer = _decode(response.data)
-                if response.status < 300:
+                answer = _decode(response.data, resource)
+                if response.status < 300 and answer:
                     return answer
-                failure = ApiError(response.status, verb, resource, namespace, name, answer, self.host)
-                retried = response.status in _RETRIED_STATUSES or _lost_a_race(failure)
+                retried = response.status in _RETRIED_STATUSES
                 retry_after = response.headers.get("Retry-After") or ""
+                if answer or retried or response.status in (401, 403):
+                    said = answer or {"message": _excerpt(response.data, headers)}
+                    failure = ApiError(response.status, verb, resource, namespace, name, said, self.host)
+                    retried = retried or _lost_a_race(failure)
+                else:
+                    failure = Unreachable(
+                        f"what answers at {self.host} is no Kubernetes API server: it says {_excerpt(response.data, headers)!r} "
+                        f"(HTTP status {response.status}); check that kubeconfig, context, host and proxy name the right one"
+                    )
             now = self.clock()
             first_failure = now if first_failure is None else first_failure
             wait = _wait(retry_after, attempt)
@@ -273,13 +301,24 @@ class Cluster:
         )
 
 
-def _decode(data: bytes) -> dict[str, Any]:
+def _decode(data: bytes, resource: Resource) -> dict[str, Any] | None:
+    """An API server's answer; None for what is none, such as a proxy's page."""
+    if resource.group and data.strip() == b"404 page not found":  # all that an API server says about a group that it does not know
+        return {"reason": _NOT_SERVED, "message": f"the cluster does not serve {resource.kind} ({resource.api_version})"}
     try:
         decoded = json.loads(data)
     except ValueError:
-        # a proxy's error page, for example
-        return {"message": data[:200].decode("utf-8", "replace").strip()}
-    return decoded if isinstance(decoded, dict) else {"message": str(decoded)[:200]}
+        return None
+    return decoded if isinstance(decoded, dict) and "kind" in decoded else None
+
+
+def _excerpt(data: bytes, headers: Mapping[str, str]) -> str:
+    """The beginning of a page, as text, without the login should the page repeat it."""
+    text = data[:65536].decode("utf-8", "replace")
+    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text)
+    for word in (headers.get("Authorization") or "").split():
+        text = text.replace(word, "***")
+    return " ".join(text.split())[:200]
 
 
 def _wait(retry_after: str, attempt: int) -> float:
@@ -318,6 +357,7 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
     """A client for the cluster that the options name.
 
     Explicit options beat `K8S_AUTH_*`, which beat `KUBECONFIG`; without any of them: the pod's own service account, then ~/.kube/config.
+    A place that is named explicitly is not mixed with another that the environment names.
     """
     from kubernetes.client.configuration import Configuration
     from kubernetes.client.rest import RESTClientObject
@@ -325,6 +365,9 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
 
     chosen = _authentication(options, os.environ if environment is None else environment)
     configuration = _load(chosen, Configuration())
+    if any(chosen.get(option) for option in _LOGINS):  # a login replaces the kubeconfig's as a whole: the server would prefer a certificate
+        configuration.api_key, configuration.refresh_api_key_hook = {}, None
+        configuration.cert_file = configuration.key_file = None
     for option, attribute in _CONFIGURATION.items():
         if chosen.get(option) is not None:
             setattr(configuration, attribute, chosen[option])
@@ -333,19 +376,17 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
         if path and not os.access(path, os.R_OK):
             raise ConfigurationError(f"{option}: cannot read {path}; name a readable file in PEM format")
     if chosen.get("api_key"):
-        configuration.api_key = {"authorization": f"Bearer {chosen['api_key']}"}
+        configuration.api_key = {"authorization": f"Bearer {chosen['api_key'].strip()}"}
     if chosen.get("proxy_headers"):
         configuration.proxy_headers = make_headers(**chosen["proxy_headers"])
     if not re.match(r"https?://[^/]", configuration.host or ""):
         raise ConfigurationError(f"host: expected the API server's URL (https://name:port), found {configuration.host!r}; correct it")
-    configuration.host = configuration.host.rstrip("/")
+    if "@" in configuration.host:
+        raise ConfigurationError("host: expected the API server's URL without a login, found one in it; use username and password")
+    configuration.host = host = configuration.host.rstrip("/")
     configuration.connection_pool_maxsize = CONNECTIONS
-    try:
-        pool = RESTClientObject(configuration).pool_manager
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"the TLS files for the API server cannot be loaded ({error}); check ca_cert, client_cert and client_key"
-        ) from None
+    _check_tls_files(configuration)
+    pool = RESTClientObject(configuration).pool_manager
 
     basic = make_headers(basic_auth=f"{chosen['username']}:{chosen.get('password') or ''}") if chosen.get("username") else {}
     # one Impersonate-Group header a group: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
@@ -359,12 +400,44 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
         token = configuration.auth_settings().get("BearerToken", {}).get("value")
         return [*basic.items(), *([("Authorization", token)] if token else []), *impersonated]
 
-    return Cluster(pool=pool, host=configuration.host, login=login)
+    for header, value in login():
+        if not value.isprintable() or not value.isascii():  # the value stays out of the message; http.client would quote it
+            what = "the token or password" if header.lower() == "authorization" else header
+            raise ConfigurationError(f"{what} holds line ends or other characters that no HTTP header can carry; correct it")
+    return Cluster(pool=pool, host=host, login=login)  # asking for the login may have put the kubeconfig's host back into configuration
+
+
+def _check_tls_files(configuration: Any) -> None:
+    """Loads them once: urllib3 does it with every connection, and tells what is wrong with them as if the server had not answered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if configuration.ssl_ca_cert:
+        try:
+            context.load_verify_locations(configuration.ssl_ca_cert)
+        except (OSError, ValueError):
+            raise ConfigurationError(
+                f"the CA certificates in {configuration.ssl_ca_cert} cannot be read; give PEM in ca_cert or in the kubeconfig"
+            ) from None
+    if configuration.cert_file:
+        try:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file, password="")  # without, OpenSSL would ask
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error.strerror if isinstance(error, OSError) else None
+            raise ConfigurationError(
+                f"the client certificate {configuration.cert_file} and its key {configuration.key_file or '(in the same file)'} cannot be used"
+                f"{f' ({reason})' if reason else ''}; give a PEM certificate and its unencrypted key in client_cert and client_key or in the kubeconfig"
+            ) from None
 
 
 def _authentication(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
+    ignored: tuple[str, ...] = ()
+    if options.get("kubeconfig") or options.get("context"):
+        ignored = _SERVER_AND_LOGIN
+    elif _says_everything(options):
+        ignored = ("kubeconfig", "context")
     for option, variables in _AUTH_ENVIRONMENT.items():
+        if option in ignored:
+            variables = ()
         found = next((environment[variable] for variable in variables if environment.get(variable)), None)
         if options.get(option) is not None or found is None:
             chosen[option] = options.get(option)
@@ -387,7 +460,8 @@ def _authentication(options: Mapping[str, Any], environment: Mapping[str, str]) 
 
 def _says_everything(chosen: Mapping[str, Any]) -> bool:
     """Whether the options alone name a server and a login, as kubernetes.core decides it."""
-    return bool(chosen["host"]) and bool(chosen["api_key"] or chosen["username"] or (chosen["client_cert"] and chosen["client_key"]))
+    has_login = chosen.get("api_key") or chosen.get("username") or (chosen.get("client_cert") and chosen.get("client_key"))
+    return bool(chosen.get("host") and has_login)
 
 
 def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
@@ -408,6 +482,10 @@ def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
         if isinstance(kubeconfig, dict):
             config.load_kube_config_from_dict(kubeconfig, context=context, client_configuration=configuration, persist_config=persist)
         else:
+            if kubeconfig and ("\n" in str(kubeconfig) or str(kubeconfig).lstrip().startswith("{")):
+                raise ConfigurationError(  # the text may hold a login, so it is not repeated
+                    "kubeconfig: expected a path or a dictionary, found a kubeconfig's text; parse it with the filter from_yaml"
+                )
             paths = os.pathsep.join(str(Path(part).expanduser()) for part in str(kubeconfig).split(os.pathsep)) if kubeconfig else None
             if paths and not any(os.access(path, os.R_OK) for path in paths.split(os.pathsep)):
                 raise ConfigurationError(f"kubeconfig: cannot read {paths}; name an existing, readable file")
