@@ -68,13 +68,13 @@ def linker_flags(kubernetes: str, istio: str) -> str:
     return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in values.items())])
 
 
-def _follow(command: Sequence[str | Path], progress: Callable[[list[str]], str]) -> list[str]:
-    """Runs a go command and returns what it printed; `progress` makes the line to show from the lines so far."""
+def _follow(directory: Path, command: Sequence[str | Path], progress: Callable[[list[str]], str]) -> list[str]:
+    """Runs a go command in a module and returns what it printed; `progress` makes the line to show from the lines so far."""
     lines: list[str] = []
     feed: queue.Queue[str | None] = queue.Queue()
     process = subprocess.Popen(
         [str(word) for word in command],
-        cwd=PROGRAMS,
+        cwd=directory,
         env={**go.environment(command[0]), **FLAGS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,16 +108,24 @@ def _follow(command: Sequence[str | Path], progress: Callable[[list[str]], str])
         process.wait()
     if process.returncode:
         told = [line for line in lines if not re.fullmatch(r"[\w./~-]+", line) and not line.startswith("go: downloading")]
-        raise Failure(f"`{' '.join(str(word) for word in command[:3])} ...` failed in {PROGRAMS}:\n" + "\n".join(told[-20:] or lines[-5:]))
+        raise Failure(f"`{' '.join(str(word) for word in command[:3])} ...` failed in {directory}:\n" + "\n".join(told[-20:] or lines[-5:]))
     return lines
 
 
-def build() -> None:
-    if is_built():
-        return
+def versions() -> tuple[str, str, Path]:
+    """Of Kubernetes and Istio in go.mod, and where Istio's module is."""
+    wanted = ["k8s.io/kubernetes", "istio.io/istio"]
+    lines = _follow(
+        PROGRAMS, [go.find(), "list", "-m", "-f", "{{.Version}} {{.Dir}}", *wanted], lambda _: "looking for Kubernetes and Istio"
+    )
+    (kubernetes, _), (istio, directory) = (line.split(" ", 1) for line in lines if not line.startswith("go: "))
+    return kubernetes, istio, Path(directory)
+
+
+def compile_all(directory: Path, outputs: Sequence[tuple[str, Sequence[str]]], flags: Sequence[str]) -> None:
+    """Builds packages of a module, each group to a file or, with a slash at the end, into a directory, and tells how far it is."""
     program = go.find()
     start = time.monotonic()
-    say(f"building {', '.join(NAMES)} with {program} (10 to 15 minutes on two cores with an empty cache, seconds with a full one)")
 
     def elapsed() -> str:
         return f"{time.monotonic() - start:5.0f} s"
@@ -126,22 +134,29 @@ def build() -> None:
         last = next((line.removeprefix("go: downloading ") for line in reversed(lines) if line.startswith("go: downloading")), "")
         return f"{elapsed()}  fetching Go modules: {sum(line.startswith('go: downloading') for line in lines)} so far  {last}"
 
-    listed = _follow([program, "list", "-deps", "-f", "{{.ImportPath}}", ETCD, *PACKAGES], fetching)
+    packages = [package for _, group in outputs for package in group]
+    listed = _follow(directory, [program, "list", "-deps", "-f", "{{.ImportPath}}", *packages], fetching)
     total = len({line for line in listed if not line.startswith("go: ")})
 
     def compiling(lines: list[str]) -> str:
         last = next((line for line in reversed(lines) if not line.startswith("go: ")), "linking, or found in the cache")
         return f"{elapsed()}  compiled {sum(not line.startswith('go: ') for line in lines)} of at most {total} packages  {last}"
 
-    versions = _follow([program, "list", "-m", "-f", "{{.Version}} {{.Dir}}", "k8s.io/kubernetes", "istio.io/istio"], fetching)
-    (kubernetes, __), (istio, istio_directory) = (line.split(" ", 1) for line in versions if not line.startswith("go: "))
+    for output, group in outputs:
+        _follow(directory, [program, "build", "-v", "-trimpath", *flags, "-o", output, *group], compiling)
+
+
+def build() -> None:
+    if is_built():
+        return
+    start = time.monotonic()
+    say(f"building {', '.join(NAMES)} with {go.find()} (10 to 15 minutes on two cores with an empty cache, seconds with a full one)")
     BIN.mkdir(parents=True, exist_ok=True)
     STAMP.unlink(missing_ok=True)
-    command: list[str | Path] = [program, "build", "-v", "-trimpath", "-ldflags", linker_flags(kubernetes, istio), "-o"]
-    _follow([*command, BIN / "etcd", ETCD], compiling)
-    _follow([*command, f"{BIN}/", *PACKAGES], compiling)
+    kubernetes, istio, istio_directory = versions()
+    compile_all(PROGRAMS, [(str(BIN / "etcd"), [ETCD]), (f"{BIN}/", PACKAGES)], ["-ldflags", linker_flags(kubernetes, istio)])
     SHARE.mkdir(parents=True, exist_ok=True)
     for name, path in SHARED.items():
-        shutil.copyfile(Path(istio_directory) / path, SHARE / name)
+        shutil.copyfile(istio_directory / path, SHARE / name)
     STAMP.write_text(wanted_stamp())
     say(f"built in {time.monotonic() - start:.0f} s")
