@@ -24,6 +24,8 @@ from .problems import Problem, Rejected, errors, warnings
 
 _WARNINGS_OF_A_KIND = 4
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 @dataclass
 class Call:
@@ -36,9 +38,11 @@ class Call:
     doubts: list[Problem] = field(default_factory=list)
     """Problems that are no reason to stop; shown as warnings."""
     notes: list[str] = field(default_factory=list)
+    cluster: Cluster | None = None
 
     def connect(self) -> Cluster:
-        return connect(self.params)
+        self.cluster = connect(self.params)
+        return self.cluster
 
     def judge(self, problems: Iterable[Problem], *, on_invalid: str = "fail") -> None:
         """Ends the call when there are errors (unless they are to be warnings), and keeps the warnings."""
@@ -91,14 +95,18 @@ def run_module(
     call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
     def stop(number: int, _frame: Any) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # a second one would come while the first is being told
         raise Stopped(signal.Signals(number).name)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, stop)
 
     def fail(message: str, **more: Any) -> None:
         for warning in _in_few_lines(call.doubts):
             module.warn(warning)
+        if call.notes:
+            more["notes"] = list(dict.fromkeys(call.notes))
         module.fail_json(msg=message, **more)
 
     try:
@@ -107,17 +115,23 @@ def run_module(
         fail(_in_one_text(rejected.problems), problems=[problem.as_result() for problem in rejected.problems], changed=False)
     except Interrupted as interrupted:
         outcome = interrupted.outcome
-        fail(str(interrupted), changed=bool(outcome.applied), applied=[plan.as_result() for plan in outcome.applied], **_failures(outcome))
+        call.notes += outcome.notes
+        wrote = bool(outcome.applied or outcome.half_done)
+        fail(str(interrupted), changed=wrote, applied=[plan.as_result() for plan in outcome.applied], **_failures(outcome))
     except ClusterError as error:
         fail(str(error), changed=False)
     except Stopped as stopped:
-        fail(f"stopped by {stopped} before anything was written", changed=False)
+        wrote = call.cluster is not None and call.cluster.wrote
+        when = "after it had begun to write; running again finishes what is left" if wrote else "before anything was written"
+        fail(f"stopped by {stopped} {when}", changed=wrote)
     except ImportError as error:
         library = (error.name or str(error)).partition(".")[0]
         if library not in (*needs, "urllib3", "yaml"):
             raise
         fail(missing_required_lib(library), exception=traceback.format_exc())
     else:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # everything is done; it only has to be told
         for warning in _in_few_lines(call.doubts):
             module.warn(warning)
         if call.notes:

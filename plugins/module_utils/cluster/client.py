@@ -102,8 +102,12 @@ class ApiError(ClusterError):
     @property
     def missing_verb(self) -> str | None:
         """The verb that RBAC denies, where that is what happened; a 403 of a quota, a webhook or a dying namespace is not."""
-        found = re.search(r"cannot (\w+) resource", self.server_message)
+        found = re.search(r"cannot ([\w:-]+) resource", self.server_message)
         return found[1] if self.status == 403 and found else None
+
+    @property
+    def is_missing_namespace(self) -> bool:
+        return self.status == 404 and self.verb == "patch" and 'namespaces "' in self.server_message
 
     @property
     def is_apply_conflict(self) -> bool:
@@ -141,7 +145,7 @@ class ApiError(ClusterError):
             return f"{what}{place} has fields that another manager set to other values: {fields}; set force_conflicts to take them over"
         if self.reason == _NOT_SERVED:
             return f"cannot {self.verb} {what}{place}: {self.server_message}; install its CustomResourceDefinition (Istio's own) first"
-        if self.status == 404 and self.verb == "patch" and 'namespaces "' in self.server_message:
+        if self.is_missing_namespace:
             return f"cannot write {what}: namespace {self.namespace} does not exist; create it first"
         if "is being terminated" in self.server_message:
             return f"cannot write {what}: namespace {self.namespace} is being terminated; run again when it is gone and made anew"

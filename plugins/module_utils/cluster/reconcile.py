@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
+from ..istio.reference import CA_SUFFIX
 from ..problems import Problem
 from .client import CONNECTIONS, FIELD_MANAGER, ApiError, Cluster, ClusterError
 from .compare import Difference, differences
@@ -29,7 +30,11 @@ Manifest = Mapping[str, Any]
 Action = Literal["created", "updated", "replaced", "deleted", "unchanged"]
 
 GETS_AT_MOST = 8
-"""Up to so many objects of a kind in a namespace are read by name, so that a Role with resourceNames suffices; more by one LIST."""
+"""Up to so many objects of a kind in a namespace are read by name, so that a Role with resourceNames suffices; more by one LIST.
+A Secret and its `-cacert` count as one: eight credentials are eight."""
+
+
+_SECRET_FIELDS = ("data", "stringData")
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,10 @@ class Outcome:
     applied: list[Plan] = field(default_factory=list)
     """What was written to the end."""
     failed: list[tuple[Plan, ClusterError]] = field(default_factory=list)
-    skipped: list[Plan] = field(default_factory=list)
-    """Changes that were not tried because something before them failed."""
+    half_done: list[Plan] = field(default_factory=list)
+    """What failed after the first of its writes: an object that is deleted and not made anew, for example."""
+    rehearsed: bool = False
+    """Whether the failures are those of a dry run, so that nothing was written."""
     notes: list[str] = field(default_factory=list)
     stopped_by: str = ""
     """The signal that ended the run early."""
@@ -95,6 +102,12 @@ class Outcome:
     @property
     def changed(self) -> bool:
         return any(plan.changed for plan in self.plans)
+
+    @property
+    def skipped(self) -> list[Plan]:
+        """Changes that were not tried, because something before them failed or a signal came."""
+        tried = {id(plan) for plan in (*self.applied, *(plan for plan, _ in self.failed))}
+        return [plan for plan in self.plans if plan.changed and id(plan) not in tried]
 
     def diff(self) -> list[dict[str, Any]]:
         return [
@@ -118,17 +131,23 @@ class Interrupted(ClusterError):
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        causes = list(dict.fromkeys(str(error) for __, error in outcome.failed))
+        causes = list(dict.fromkeys(str(error) for _, error in outcome.failed))
         if outcome.stopped_by:
             causes.insert(0, f"stopped by {outcome.stopped_by}")
         shown = "; ".join(causes[:3]) + (f"; and {len(causes) - 3} more" if len(causes) > 3 else "")
-        applied = ", ".join(str(plan.ref) for plan in outcome.applied[:10]) or "nothing"
-        more = f" and {len(outcome.applied) - 10} more" if len(outcome.applied) > 10 else ""
-        left = len(outcome.skipped)
+        if outcome.rehearsed:
+            super().__init__(f"{shown}. Refused in a dry run: {_named(plan for plan, _ in outcome.failed)}; nothing was written")
+            return
+        half_done = f" Half done, and to be finished by running again: {_named(outcome.half_done)}." if outcome.half_done else ""
         super().__init__(
-            f"{shown}. Applied before that: {applied}{more}; failed: {len(outcome.failed)}; not tried: {left}. "
-            "Running again continues where this run ended"
+            f"{shown}.{half_done} Applied before that: {_named(outcome.applied)}; failed: {_named(plan for plan, _ in outcome.failed)}; "
+            f"not tried: {_named(outcome.skipped)}. Running again continues where this run ended"
         )
+
+
+def _named(plans: Iterable[Plan], most: int = 10) -> str:
+    names = [str(plan.ref) for plan in plans]
+    return ", ".join(names[:most] or ["nothing"]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def read(cluster: Cluster, wanted: Iterable[tuple[Resource, Ref]]) -> dict[Ref, dict[str, Any] | None]:
@@ -142,7 +161,7 @@ def read(cluster: Cluster, wanted: Iterable[tuple[Resource, Ref]]) -> dict[Ref, 
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         answers = {}
         for (resource, namespace), refs in groups.items():
-            if len(refs) <= GETS_AT_MOST:
+            if len({ref.name.removesuffix(CA_SUFFIX) for ref in refs}) <= GETS_AT_MOST:
                 answers.update({ref: threads.submit(cluster.get, resource, namespace, ref.name) for ref in refs})
                 continue
             by_name = {item["metadata"]["name"]: item for item in cluster.list(resource, namespace or None)}
@@ -185,10 +204,10 @@ def plan_apply(manifest: Manifest, live: Manifest | None, *, force: bool = False
 
 
 def plan_delete(ref: Ref, resource: Resource, live: Manifest | None, *, force: bool = False, reason: str = "state is absent") -> Plan:
-    """Deletes what is ours; what is not needs `force`."""
-    if live is None:
+    """Deletes what is ours; what is not needs `force`. What is being deleted already, and waits for its finalizers, is left to that."""
+    metadata = (live or {}).get("metadata") or {}
+    if live is None or metadata.get("deletionTimestamp"):
         return Plan(ref, "unchanged")
-    metadata = live.get("metadata") or {}
     problems: tuple[Problem, ...] = ()
     if not force and (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
         problems = (
@@ -223,7 +242,11 @@ def shown(source: Manifest, manifest: Manifest) -> dict[str, Any]:
             kept = {key: inner for key, inner in (value or {}).items() if key in (wanted.get(name) or {})}
             if kept:
                 metadata[name] = kept
-    rest = {key: value for key, value in source.items() if key not in ("metadata", "status")}
+    rest = {
+        key: value
+        for key, value in source.items()
+        if key not in ("metadata", "status", *(_SECRET_FIELDS if source.get("kind") == "Secret" else ()))
+    }
     return {**rest, "metadata": metadata}
 
 
@@ -240,7 +263,7 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
     if check_mode or (rehearse and sum(len(plan.writes) for unit in busy for plan in unit.plans) > 1):
         _rehearse(cluster, busy, outcome, quietly=not check_mode)
         if outcome.failed:
-            outcome.skipped = [plan for plan in outcome.plans if plan.changed and plan not in [failed for failed, __ in outcome.failed]]
+            outcome.rehearsed = True
             raise Interrupted(outcome)
         if check_mode:
             return outcome
@@ -248,35 +271,44 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
     stop = threading.Event()
 
     def carry_out(unit: Unit) -> None:
-        for position, plan in enumerate(unit.plans):
+        for plan in unit.plans:
             if not plan.changed:
                 continue
             if stop.is_set():
-                with lock:
-                    outcome.skipped += [later for later in unit.plans[position:] if later.changed]
                 return
+            done = 0
             try:
                 for write in plan.writes:
                     _send(cluster, write)
+                    done += 1
             except ClusterError as error:
-                if not isinstance(error, ApiError) or error.status == 401:
-                    stop.set()  # nothing else would get through either
+                if _is_hopeless(error):
+                    stop.set()
                 with lock:
                     outcome.failed.append((plan, error))
-                    outcome.skipped += [later for later in unit.plans[position + 1 :] if later.changed]
+                    outcome.half_done += [plan] if done else []
                 return
             with lock:
                 outcome.applied.append(plan)
 
-    with ThreadPoolExecutor(CONNECTIONS) as threads:
-        try:
-            list(threads.map(carry_out, busy))
-        except (Stopped, KeyboardInterrupt) as stopped:
-            stop.set()  # requests under way are finished, so that what was applied is known
-            outcome.stopped_by = str(stopped) or "SIGINT"
+    try:
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            try:
+                for unit in [threads.submit(carry_out, unit) for unit in busy]:
+                    unit.result()
+            except BaseException:
+                stop.set()  # requests under way are finished when the pool closes, so that what was applied is known
+                raise
+    except (Stopped, KeyboardInterrupt) as stopped:
+        outcome.stopped_by = str(stopped) or "SIGINT"
     if outcome.failed or outcome.skipped:
         raise Interrupted(outcome)
     return outcome
+
+
+def _is_hopeless(error: ClusterError) -> bool:
+    """Whether no other request would get through either."""
+    return not isinstance(error, ApiError) or error.status == 401
 
 
 def _send(cluster: Cluster, write: Write) -> None:
@@ -291,32 +323,40 @@ def _send(cluster: Cluster, write: Write) -> None:
 def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quietly: bool) -> None:
     """The server's dry run of every apply. What it cannot be asked becomes a note; what it refuses, a failure."""
 
-    def try_out(plan: Plan) -> tuple[Plan, ClusterError | None, str | None]:
+    stop = threading.Event()
+
+    def try_out(plan: Plan) -> tuple[ClusterError | None, str | None]:
+        """What the server says against it, and why it could not be asked."""
         for write in plan.writes:
             if write.verb != "apply":
-                return plan, None, None  # what follows a deletion would be judged against the object that is still there
+                return None, None  # what follows a deletion would be judged against the object that is still there
+            if stop.is_set():
+                return None, "the dry run ended early"
             try:
                 cluster.apply(resource_of(write.manifest), write.manifest, force=write.force, dry_run=True)
             except ApiError as error:
                 if error.missing_verb:
-                    return (
-                        plan,
-                        None,
-                        f"{plan.ref}: not validated by the server (this login may not {error.missing_verb} {error.resource.plural})",
-                    )
-                if error.status == 404:
-                    return plan, None, f"{plan.ref}: not validated by the server (namespace {plan.ref.namespace} does not exist yet)"
-                return plan, error, None
+                    return None, f"this login may not {error.missing_verb} {error.resource.plural}"
+                if error.is_missing_namespace:
+                    return None, f"namespace {plan.ref.namespace} does not exist yet"
+                if _is_hopeless(error):
+                    stop.set()
+                return error, None
             except ClusterError as error:
-                return plan, error, None
-        return plan, None, None
+                stop.set()
+                return error, None
+        return None, None
 
+    plans = [plan for unit in units for plan in unit.plans if plan.changed]
+    unasked: dict[str, list[Plan]] = {}
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        for plan, error, note in threads.map(try_out, [plan for unit in units for plan in unit.plans if plan.changed]):
+        for plan, (error, why) in zip(plans, threads.map(try_out, plans), strict=True):
             if error:
                 outcome.failed.append((plan, error))
-            elif note and not quietly:
-                outcome.notes.append(note)
+            if why:
+                unasked.setdefault(why, []).append(plan)
+    if not quietly:
+        outcome.notes += [f"{_named(several)}: not validated by the server ({why})" for why, several in unasked.items()]
 
 
 def problems_of(units: Iterable[Unit]) -> tuple[Problem, ...]:
