@@ -28,3 +28,37 @@ down: ## Stop the mesh
 .PHONY: status
 status: ## What of the mesh runs, and whether it is healthy
 	@if [ -x $(VENV)/bin/python ]; then $(SANDBOX) status; else echo "the sandbox was never started: make sandbox"; exit 3; fi
+
+.PHONY: demo
+demo: sandbox ## Carry out the whole Secure Gateways walkthrough, and tell what was proven
+	@. .sandbox/env && python tools/demo.py
+
+CHECK := $(PYTHON) tools/check.py
+
+.PHONY: test
+test: ## Every test that needs no Docker, on ansible-core 2.19 and 2.16
+	@$(CHECK)
+
+.PHONY: lint
+lint: ## Formatting, types, layers, ansible-lint, documentation, and what would be shipped
+	@$(CHECK) lint
+
+.PHONY: sanity
+sanity: ## ansible-test sanity, without exceptions
+	@$(CHECK) sanity
+
+.PHONY: test-unit
+test-unit: ## The tests that need no mesh
+	@$(CHECK) unit
+
+.PHONY: test-integration
+test-integration: ## The tests against the mesh
+	@$(CHECK) integration
+
+.PHONY: docs
+docs: environment ## Every module's and role's documentation, in .docs/index.html
+	@$(VENV)/bin/python tools/documentation.py
+
+.PHONY: clean
+clean: down ## Stop the mesh, and remove everything that was built or cached here
+	rm -rf .ansible .cache .docs .sandbox .venv .venv-2.16 .mypy_cache .pytest_cache .ruff_cache
