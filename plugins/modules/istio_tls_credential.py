@@ -260,7 +260,7 @@ credentials:
     certificate:
       description:
         - Facts about the leaf certificate - C(fingerprint_sha256), C(serial), C(subject), C(sans), C(issuer), C(not_before), C(not_after), C(days_left).
-        - Of unchanged credentials in a large call only C(fingerprint_sha256), C(not_after) and C(days_left), see O(details).
+        - Of unchanged credentials in a large call only C(fingerprint_sha256), C(not_after) and C(days_left), and no warnings; see O(details).
       type: dict
     ca_certificate:
       description: The same facts about the first CA certificate, where there is one.
@@ -458,7 +458,7 @@ def result(wanted: Wanted, checked: Checked | None, problems: list[Problem], uni
         shown["certificate"] = certificate
     if checked and checked.ca_certificate and (whole or changing):
         shown["ca_certificate"] = checked.ca_certificate
-    if problems:
+    if problems and (whole or changing):
         shown["warnings"] = [problem.as_result() for problem in problems]
     return shown
 

@@ -283,6 +283,7 @@ def raw_http(bench: Bench, made: list[dict[str, str]]) -> tuple[float, float]:
 def memory(bench: Bench, size: int) -> None:
     """Peak resident memory of the module's own process, which is started here as Ansible starts it: with its arguments on standard input."""
     made = pairs(bench.directory / f"pki-{size}", size)
+    bench.empty()
     for form, shape in (("content", as_content), ("paths", as_paths)):
         arguments = {"ANSIBLE_MODULE_ARGS": {"namespace": NAMESPACE, "credentials": shape(made), "kubeconfig": bench.env["KUBECONFIG"]}}
         module = ROOT / "plugins" / "modules" / "istio_tls_credential.py"
