@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from . import kube, layout, pki
 from .progress import Failure
 
 OPERATOR = ("istio-system", "meshops-operator")
-NO_PROXY = ",".join(["localhost", layout.LOCAL, layout.INGRESS, "127.0.0.0/8"])
 
 
 def make_operator() -> None:
@@ -42,21 +43,26 @@ def variables() -> dict[str, str]:
     }
 
 
-def text() -> str:
-    """For any POSIX shell; may be sourced more than once."""
-    lines = ["# Written by `make sandbox`, removed by `make down`: . .sandbox/env"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in variables().items()]
-    front = f"{layout.VENV / 'bin'}:{layout.BIN}"
+def render(comment: str, exported: Mapping[str, str], front: Sequence[Path], direct: Sequence[str]) -> str:
+    """For any POSIX shell; may be sourced more than once. `front` goes before PATH; between us and `direct` stands no proxy."""
+    lines = [f"# {comment}"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
+    path = ":".join(map(str, front))
     lines += [
-        f"case $PATH in {shlex.quote(front)}:*) ;; *) PATH={shlex.quote(front)}:$PATH ;; esac",
+        f"case $PATH in {shlex.quote(path)}:*) ;; *) PATH={shlex.quote(path)}:$PATH ;; esac",
         "export PATH",
-        "# a proxy for the way out must not stand between us and the loopback",
-        f'case ",${{NO_PROXY:-}}," in *,{layout.INGRESS},*) ;; *) NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{NO_PROXY}" ;; esac',
+        "# a proxy for the way out must not stand between us and the mesh",
+        f'case ",${{NO_PROXY:-}}," in *,{direct[-1]},*) ;; *) NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{",".join(direct)}" ;; esac',
         "no_proxy=$NO_PROXY",
         "export NO_PROXY no_proxy",
         "",
     ]
     return "\n".join(lines)
+
+
+def text() -> str:
+    direct = ["localhost", layout.LOCAL, "127.0.0.0/8", layout.INGRESS]
+    return render("Written by `make sandbox`, removed by `make down`: . .sandbox/env", variables(), [layout.VENV / "bin", layout.BIN], direct)
 
 
 def write() -> None:

@@ -26,14 +26,17 @@ _DIRECT = urllib.request.ProxyHandler({})
 TOKEN_SECONDS = 365 * 24 * 3600
 
 
-def kubeconfig(user: str, token: str) -> bytes:
-    """A whole kubeconfig: nothing in it points to another file."""
-    cluster = {"server": f"https://{layout.at(layout.API)}", "certificate-authority-data": base64.b64encode(pki.CA.read_bytes()).decode()}
+def kubeconfig(user: str, token: str, cluster: dict[str, str] | None = None) -> bytes:
+    """A whole kubeconfig: nothing in it points to another file. `cluster` is what another one says of its cluster."""
+    ours = cluster or {
+        "server": f"https://{layout.at(layout.API)}",
+        "certificate-authority-data": base64.b64encode(pki.CA.read_bytes()).decode(),
+    }
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "sandbox", "cluster": cluster}],
+            "clusters": [{"name": "sandbox", "cluster": ours}],
             "users": [{"name": user, "user": {"token": token}}],
             "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": user, "namespace": "default"}}],
             "current-context": "sandbox",

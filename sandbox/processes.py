@@ -194,7 +194,7 @@ def _signal(pid: int, started: str, number: int) -> None:
         os.close(handle)
 
 
-def _end(pids: Iterable[int], grace: float) -> None:
+def end(pids: Iterable[int], grace: float) -> None:
     alive = {pid: started for pid in pids if (started := identity(pid))}
     for pid, started in alive.items():
         _signal(pid, started, signal.SIGTERM)
@@ -212,14 +212,14 @@ def _end(pids: Iterable[int], grace: float) -> None:
 
 def stop(stopped: Sequence[Record], grace: float = GRACE) -> None:
     """All of them at once, with their children."""
-    _end([pid for record in stopped for pid in _family(record)], grace)
+    end([pid for record in stopped for pid in _family(record)], grace)
     # children that were being started meanwhile
-    _end([pid for record in stopped for pid in _family(record)], 0)
+    end([pid for record in stopped for pid in _family(record)], 0)
     for record in stopped:
         (RECORDS / f"{record.name}.json").unlink(missing_ok=True)
 
 
 def stop_strays() -> int:
     found = strays()
-    _end(found, 3)
+    end(found, 3)
     return len(found)

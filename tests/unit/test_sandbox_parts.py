@@ -112,7 +112,7 @@ def test_env_can_be_sourced_twice_by_any_shell(before: str, tmp_path: Path) -> N
     answer = subprocess.run(["sh", "-euc", script], env=given, capture_output=True, text=True, check=True)
     found = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
     assert found["PATH"] == f"{layout.VENV}/bin:{layout.BIN}:{os.environ['PATH']}"
-    loopback = "localhost,127.0.0.1,127.0.0.11,127.0.0.0/8"
+    loopback = "localhost,127.0.0.1,127.0.0.0/8,127.0.0.11"
     assert found["NO_PROXY"] == found["no_proxy"] == (f"{before},{loopback}" if before else loopback)
     assert found["INGRESS_HOST"] == "127.0.0.11"
     assert found["SECURE_INGRESS_PORT"] == "443"
