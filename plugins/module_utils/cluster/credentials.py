@@ -10,7 +10,7 @@ that has `cert` and `key` is never served. So the Secret as it would be is read 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ..istio.credential import CA_SUFFIX, Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
@@ -20,6 +20,8 @@ from .client import FIELD_MANAGER
 from .compare import Difference, differences, owners
 from .reconcile import Plan, Unit, Write, plan_delete
 from .resources import SECRET, Ref, Resource
+
+_CA_KEYS = ("cacert", "crl", "ca.crt", "ca.crl")
 
 Live: TypeAlias = "Mapping[Ref, Mapping[str, Any] | None]"
 Describe = Callable[[Mapping[str, bytes]], dict[str, Any]]
@@ -50,16 +52,16 @@ def refs(wanted: Wanted) -> list[tuple[Resource, Ref]]:
     return [(SECRET, Ref("Secret", credential.namespace, name)) for name in names]
 
 
-def plan_credential(wanted: Wanted, live: Live, describe: Describe, taken: frozenset[Ref] = frozenset()) -> Unit:
-    """What is to be done about one credential. `taken` are Secrets that other credentials of the same call ask for."""
+def plan_credential(
+    wanted: Wanted, live: Live, describe: Describe, taken: frozenset[Ref] = frozenset(), going: frozenset[Ref] = frozenset()
+) -> Unit:
+    """What is to be done about one credential. `taken` are Secrets that other credentials of the same call ask for, `going` those that
+    other credentials of the same call want absent."""
     credential = wanted.credential
     twin = Ref("Secret", credential.namespace, credential.name + CA_SUFFIX)
     if wanted.absent:
-        plans = [
-            _show_facts(plan_delete(ref, SECRET, live.get(ref), force=wanted.force), live.get(ref), describe)
-            for __, ref in refs(wanted)[:1]
-        ]
-        if _is_ours(live.get(twin), credential.owner):
+        plans = [_plan_absence(wanted, ref, live.get(ref), describe) for __, ref in refs(wanted)[:1]]
+        if _is_ours(live.get(twin), credential.owner) and twin not in taken | going:
             plans.append(_show_facts(plan_delete(twin, SECRET, live.get(twin)), live.get(twin), describe))
         return Unit(tuple(plans))
     parts = secrets(credential)
@@ -67,9 +69,37 @@ def plan_credential(wanted: Wanted, live: Live, describe: Describe, taken: froze
         _plan_secret(wanted, Ref("Secret", credential.namespace, name), data, live.get(Ref("Secret", credential.namespace, name)), describe)
         for name, data in parts.items()
     ]
-    if twin.name not in parts and not credential.name.endswith(CA_SUFFIX):
+    if twin.name in parts:
+        if twin in taken | going:
+            problem = _given_twice(wanted, twin, "layout split of the one makes the other")
+            plans = [Plan(plan.ref, "unchanged", problems=(problem,) if plan.ref == twin else ()) for plan in plans]
+    elif not credential.name.endswith(CA_SUFFIX) and twin not in going:
         plans += _plan_twin(wanted, twin, live.get(twin), describe, taken)
     return Unit(tuple(plans))
+
+
+def _given_twice(wanted: Wanted, twin: Ref, why: str) -> Problem:
+    name = wanted.credential.name
+    return Problem(
+        "ca_given_twice",
+        wanted.where,
+        f"istiod reads the client CA from {twin.name} before {name}, and this call is about both: {why}",
+        f"keep the CA in one of the two: leave ca_certificate out of {name}, or {twin.name} out of the list",
+    )
+
+
+def _plan_absence(wanted: Wanted, ref: Ref, live: Mapping[str, Any] | None, describe: Describe) -> Plan:
+    plan = _show_facts(plan_delete(ref, SECRET, live, force=wanted.force), live, describe)
+    keeper = _cert_manager_certificate(live or {})
+    if not plan.changed or not keeper or wanted.from_cert_manager:
+        return plan
+    problem = Problem(
+        "cert_manager_owned",
+        str(ref),
+        f"cert-manager keeps this Secret for its Certificate {keeper} and would make it anew at once",
+        f"delete the Certificate {keeper}, or set override_cert_manager",
+    )
+    return replace(plan, problems=(*plan.problems, problem))
 
 
 def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapping[str, Any] | None, describe: Describe) -> Plan:
@@ -84,7 +114,7 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
     live_type = str(live.get("type") or "Opaque")
     desired = make(live_type)
     found = differences(desired, live, FIELD_MANAGER)
-    foreign = _foreign_keys(data, live, found)
+    foreign = _foreign_keys(data, live, found, ca_only=ref.name.endswith(CA_SUFFIX))
     if not found and not foreign and not problems:
         return Plan(ref, "unchanged")
     before, after = describe(decode(live)), describe(data)
@@ -92,7 +122,7 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
         return _replacement(
             wanted, ref, live, make(None), before, after, f"its type {live_type} cannot hold the keys {', '.join(data)}", problems
         )
-    if found and live.get("immutable"):
+    if live.get("immutable") and (foreign or any(difference.path[0] == "data" for difference in found)):  # its labels can be changed
         return _replacement(wanted, ref, live, make(live_type), before, after, "it is immutable", problems)
     reasons = _reasons(found, before, after)
     writes: list[Write] = []
@@ -117,12 +147,7 @@ def _plan_twin(wanted: Wanted, twin: Ref, live: Mapping[str, Any] | None, descri
     if twin in taken:
         if not credential.ca_certificate:
             return []  # the CA is kept in a credential of its own
-        problem = Problem(
-            "ca_given_twice",
-            wanted.where,
-            f"istiod reads the client CA from {twin.name} before {credential.name}, and this call asks for both",
-            f"give the CA in one of the two: leave ca_certificate out of {credential.name}, or {twin.name} out of the list",
-        )
+        problem = _given_twice(wanted, twin, f"{credential.name} with a CA of its own would never be asked for it")
         return [Plan(twin, "unchanged", problems=(problem,))]
     if live is None:
         return []
@@ -142,7 +167,9 @@ def _plan_twin(wanted: Wanted, twin: Ref, live: Mapping[str, Any] | None, descri
                 f"delete it, put the CA there (layout: split, or a credential of its own named {twin.name}), or set force_conflicts to have it deleted",
             ),
         )
-    return [_show_facts(Plan(plan.ref, plan.action, plan.reasons, plan.writes, problems=problems), live, describe)]
+    if plan.changed:
+        plan = replace(plan, problems=problems)
+    return [_show_facts(plan, live, describe)]
 
 
 def _same_ca(credential: Credential, live: Mapping[str, Any]) -> bool:
@@ -150,19 +177,21 @@ def _same_ca(credential: Credential, live: Mapping[str, Any]) -> bool:
     return reading.ca_certificate == credential.ca_certificate and reading.ca_crl == credential.crl
 
 
-def _foreign_keys(data: Mapping[str, bytes], live: Mapping[str, Any], found: tuple[Difference, ...]) -> dict[str, str]:
+def _foreign_keys(data: Mapping[str, bytes], live: Mapping[str, Any], found: tuple[Difference, ...], *, ca_only: bool) -> dict[str, str]:
     """Keys that istiod would read after an apply of `data` though nobody asked for them, with their managers."""
     managers = {path[1]: names for path, names in owners(live) if path[0] == "data" and len(path) == 2}
-    dropped = {
-        difference.path[1]
-        for difference in found
-        if difference.operation == "remove"
-        and difference.path[0] == "data"
-        and managers.get(difference.path[1], frozenset()) <= {FIELD_MANAGER}
-    }
+    dropped = {difference.path[1] for difference in found if difference.operation == "remove" and difference.path[0] == "data"}
     predicted = {**{key: value for key, value in decode(live).items() if key not in dropped}, **data}
-    extra = [key for key in read_as_istiod(predicted).keys if key not in data]
+    extra: list[str] = []
+    while found_now := [key for key in _read_keys(predicted, ca_only=ca_only) if key not in data]:
+        extra += found_now  # and without them istiod may read yet others
+        predicted = {key: value for key, value in predicted.items() if key not in extra}
     return {key: ", ".join(sorted(managers.get(key, frozenset()) - {FIELD_MANAGER})) or "an unknown manager" for key in extra}
+
+
+def _read_keys(data: Mapping[str, bytes], *, ca_only: bool) -> tuple[str, ...]:
+    """The keys that istiod reads; of a Secret whose name ends in `-cacert` it takes the CA alone."""
+    return read_as_istiod({key: value for key, value in data.items() if key in _CA_KEYS} if ca_only else data).keys
 
 
 def _foreign_key_problem(ref: Ref, key: str, manager: str, data: Mapping[str, bytes]) -> Problem:
@@ -183,16 +212,16 @@ def _conflict(ref: Ref, difference: Difference) -> Problem:
     )
 
 
-def _cert_manager_problems(wanted: Wanted, ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
+def _cert_manager_certificate(live: Mapping[str, Any]) -> str | None:
+    """The name of the cert-manager Certificate that a Secret is kept for."""
     metadata = live.get("metadata") or {}
-    certificate = (metadata.get("annotations") or {}).get("cert-manager.io/certificate-name") or next(
-        (
-            owner.get("name")
-            for owner in metadata.get("ownerReferences") or ()
-            if str(owner.get("apiVersion")).startswith("cert-manager.io/")
-        ),
-        None,
-    )
+    owners_of = metadata.get("ownerReferences") or ()
+    issued = (owner.get("name") for owner in owners_of if str(owner.get("apiVersion")).startswith("cert-manager.io/"))
+    return (metadata.get("annotations") or {}).get("cert-manager.io/certificate-name") or next(issued, None)
+
+
+def _cert_manager_problems(wanted: Wanted, ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
+    certificate = _cert_manager_certificate(live)
     if not certificate or wanted.from_cert_manager:
         return []
     return [
@@ -233,6 +262,16 @@ def _replacement(
                 "set replace: true to have it deleted and made anew (running gateways keep serving the old pair in between)",
             ),
         ]
+    elif not wanted.force and not _is_managed(live):
+        problems = [
+            *problems,
+            Problem(
+                "foreign_object",
+                str(ref),
+                f"expected a Secret labelled {MANAGED_BY_LABEL}={MANAGED_BY}, found one that something else made, and replacing deletes it",
+                "delete it by hand, or set force_conflicts too",
+            ),
+        ]
     uid = (live.get("metadata") or {}).get("uid")
     writes = (Write("delete", desired, uid=uid), Write("apply", desired, force=wanted.force))
     return Plan(ref, "replaced", (f"cannot be changed in place: {why}",), writes, before, after, tuple(problems))
@@ -250,11 +289,20 @@ def _reasons(found: tuple[Difference, ...], before: dict[str, Any], after: dict[
     return [*reasons, *map(str, found)]
 
 
+def _labels(live: Mapping[str, Any] | None) -> Mapping[str, str]:
+    return ((live or {}).get("metadata") or {}).get("labels") or {}
+
+
+def _is_managed(live: Mapping[str, Any] | None) -> bool:
+    """Whether this collection made it."""
+    return _labels(live).get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
 def _is_ours(live: Mapping[str, Any] | None, owner: str) -> bool:
-    labels = ((live or {}).get("metadata") or {}).get("labels") or {}
-    return labels.get(MANAGED_BY_LABEL) == MANAGED_BY and labels.get(OWNER_LABEL) == owner
+    """Whether this collection made it for this credential."""
+    return _is_managed(live) and _labels(live).get(OWNER_LABEL) == owner
 
 
 def _show_facts(plan: Plan, live: Mapping[str, Any] | None, describe: Describe) -> Plan:
     """The plan with what may be shown of a Secret instead of its bytes."""
-    return Plan(plan.ref, plan.action, plan.reasons, plan.writes, describe(decode(live)) if live else None, None, plan.problems)
+    return replace(plan, before=describe(decode(live)) if live and plan.changed else None, after=None)

@@ -42,7 +42,7 @@ class Write:
     """One request that changes something."""
 
     verb: Literal["apply", "delete"]
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)  # it may hold keys
     """What to apply; for a deletion, apiVersion, kind and metadata suffice."""
     force: bool = False
     uid: str | None = None
