@@ -124,12 +124,33 @@ def reading_problems(data: Mapping[str, bytes], *, where: str) -> tuple[Problem,
                 "warning",
             )
         )
+    if (data.get("crl") or data.get("ca.crl")) and not reading.ca_certificate:
+        found.append(
+            Problem(
+                "crl_without_ca",
+                where,
+                "a CRL is read only together with a CA in the same Secret, and there is none: istiod ignores it in silence",
+                f"put it beside the CA, into the Secret whose name ends in {CA_SUFFIX} if the CA is there",
+                "warning",
+            )
+        )
+    if data.get("tls.ocsp-staple") and not reading.ocsp_staple:
+        found.append(
+            Problem(
+                "ocsp_staple_layout",
+                where,
+                "tls.ocsp-staple is read only beside tls.crt and tls.key, which istiod does not read here: it is ignored in silence",
+                "keep the pair in tls.crt and tls.key",
+                "warning",
+            )
+        )
     if not reading.keys:
+        keys = [key if value else f"{key} (empty)" for key, value in sorted(data.items())]
         found.append(
             Problem(
                 "no_credential",
                 where,
-                f"expected cert and key, tls.crt and tls.key, cacert, or ca.crt, found {', '.join(sorted(data)) or 'no keys'}",
+                f"expected cert and key, tls.crt and tls.key, cacert, or ca.crt, found {', '.join(keys) or 'no keys'}",
                 "add the keys that istiod reads",
             )
         )

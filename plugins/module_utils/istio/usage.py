@@ -42,6 +42,8 @@ def uses(gateways: Iterable[Manifest], destination_rules: Iterable[Manifest]) ->
 def _of_gateway(gateway: Manifest) -> Iterator[Use]:
     for number, server in enumerate((gateway.get("spec") or {}).get("servers") or ()):
         tls = server.get("tls") or {}
+        if tls.get("mode") not in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"):  # the default is PASSTHROUGH, which has no certificate
+            continue
         place = f"spec.servers[{number}].tls"
         named = [(tls.get("credentialName"), f"{place}.credentialName")]
         named += [(name, f"{place}.credentialNames[{index}]") for index, name in enumerate(tls.get("credentialNames") or ())]
@@ -64,11 +66,12 @@ def _of_rule(rule: Manifest) -> Iterator[Use]:
             for index, port in enumerate((policy or {}).get("portLevelSettings") or ())
         ]
         for field, tls in settings:
+            mode, verifies = (tls or {}).get("mode"), not (tls or {}).get("insecureSkipVerify")
             for reference, where in _parsed([((tls or {}).get("credentialName"), f"{field}.credentialName")]):
-                if (tls or {}).get("mode") == "MUTUAL":
-                    for lookup in server_lookups([(reference, where)], None, verifies_clients=True):
+                if mode == "MUTUAL":
+                    for lookup in server_lookups([(reference, where)], None, verifies_clients=verifies):
                         yield _use("DestinationRule", rule, lookup)
-                else:  # SIMPLE verifies the server and presents nothing
+                elif mode == "SIMPLE" and verifies:  # it presents nothing
                     for lookup in ca_lookup(reference, where):
                         yield _use("DestinationRule", rule, lookup)
 
