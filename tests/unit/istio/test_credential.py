@@ -149,7 +149,7 @@ FULL = {"certificate": b"1", "private_key": b"2", "ca_certificate": b"3", "crl":
 )
 def test_secrets_of_a_layout_in_the_order_of_their_writing(layout: Layout, expected: list[tuple[str, dict[str, bytes]]]) -> None:
     assert list(secrets(credential(layout, **FULL)).items()) == expected
-    for _, data in expected:
+    for __, data in expected:
         assert set(read_as_istiod(data).keys) == set(data), "every key that is written is read"
 
 
@@ -248,7 +248,7 @@ def test_nothing_is_wrong_with_the_shape(one: Credential) -> None:
 @pytest.mark.parametrize(
     ("one", "codes", "says"),
     [
-        (credential(name="istio-system/x"), ["invalid_name"], "never written as namespace/name"),
+        (credential(name="apps/x"), ["invalid_name"], "never written as namespace/name"),
         (credential(name="Upper"), ["invalid_name"], "found 'Upper'"),
         (credential(name=""), ["invalid_name"], "found ''"),
         (credential(name="a" * 254), ["invalid_name"], "at most 253"),
