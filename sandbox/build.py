@@ -116,9 +116,9 @@ def versions() -> tuple[str, str, Path]:
     """Of Kubernetes and Istio in go.mod, and where Istio's module is."""
     wanted = ["k8s.io/kubernetes", "istio.io/istio"]
     lines = _follow(
-        PROGRAMS, [go.find(), "list", "-m", "-f", "{{.Version}} {{.Dir}}", *wanted], lambda _: "looking for Kubernetes and Istio"
+        PROGRAMS, [go.find(), "list", "-m", "-f", "{{.Version}} {{.Dir}}", *wanted], lambda __: "looking for Kubernetes and Istio"
     )
-    (kubernetes, _), (istio, directory) = (line.split(" ", 1) for line in lines if not line.startswith("go: "))
+    (kubernetes, __), (istio, directory) = (line.split(" ", 1) for line in lines if not line.startswith("go: "))
     return kubernetes, istio, Path(directory)
 
 
@@ -134,7 +134,7 @@ def compile_all(directory: Path, outputs: Sequence[tuple[str, Sequence[str]]], f
         last = next((line.removeprefix("go: downloading ") for line in reversed(lines) if line.startswith("go: downloading")), "")
         return f"{elapsed()}  fetching Go modules: {sum(line.startswith('go: downloading') for line in lines)} so far  {last}"
 
-    packages = [package for _, group in outputs for package in group]
+    packages = [package for __, group in outputs for package in group]
     listed = _follow(directory, [program, "list", "-deps", "-f", "{{.ImportPath}}", *packages], fetching)
     total = len({line for line in listed if not line.startswith("go: ")})
 

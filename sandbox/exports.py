@@ -62,7 +62,9 @@ def render(comment: str, exported: Mapping[str, str], front: Sequence[Path], dir
 
 def text() -> str:
     direct = ["localhost", layout.LOCAL, "127.0.0.0/8", layout.INGRESS]
-    return render("Written by `make sandbox`, removed by `make down`: . .sandbox/env", variables(), [layout.VENV / "bin", layout.BIN], direct)
+    return render(
+        "Written by `make sandbox`, removed by `make down`: . .sandbox/env", variables(), [layout.VENV / "bin", layout.BIN], direct
+    )
 
 
 def write() -> None:

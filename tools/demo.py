@@ -73,9 +73,8 @@ def main() -> None:
     outcomes = [run(playbook, what, env) for playbook, what in STEPS]
     print("\nProven, against a real Istio mesh and with the rights of the shipped Role alone (A1-A35: the steps of Istio's page):")
     for outcome in outcomes:
-        print(
-            f"\n  {outcome.playbook}.yml, {outcome.what}: {len(outcome.proven)} checks passed, {outcome.changed} tasks changed something, {outcome.seconds:.0f} s"
-        )
+        counts = f"{len(outcome.proven)} checks passed, {outcome.changed} tasks changed something, {outcome.seconds:.0f} s"
+        print(f"\n  {outcome.playbook}.yml, {outcome.what}: {counts}")
         for check in outcome.proven:
             print(f"    {check}")
     print(f"\n{sum(len(outcome.proven) for outcome in outcomes)} checks passed in {sum(outcome.seconds for outcome in outcomes):.0f} s.")

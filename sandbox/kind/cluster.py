@@ -234,7 +234,7 @@ def up() -> None:
             build.build()
             programs.build_tool("kind")
         clock.lap("kind, kubectl, istioctl")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, lambda *__: sys.exit(143))
         try:
             bring_up(image, clock)
         except BaseException:

@@ -189,7 +189,7 @@ _READING = ("doc", "man", "locale", "info")
 
 def component_images() -> list[Image]:
     """Under the names that kubeadm wants."""
-    version, _, _ = build.versions()
+    version, __, __ = build.versions()
     found = []
     for name in commands.run([programs.path("kubeadm"), "config", "images", "list", "--kubernetes-version", version]).split():
         program = name.rpartition("/")[2].partition(":")[0]

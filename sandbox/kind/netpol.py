@@ -214,7 +214,7 @@ def name_of(found: Object) -> tuple[str, str]:
 def cluster_of(found: dict[str, dict[tuple[str, str], Object]]) -> Cluster:
     pods = [pod for one in found["pods"].values() if (pod := pod_of(one))]
     namespaces = {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in found["namespaces"].values()}
-    return Cluster(pods, namespaces, [policy for _, policy in sorted(found["policies"].items())])
+    return Cluster(pods, namespaces, [policy for __, policy in sorted(found["policies"].items())])
 
 
 def main() -> None:

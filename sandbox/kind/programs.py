@@ -57,5 +57,5 @@ def build_tool(name: str) -> None:
 def build_node() -> None:
     """Go finds out by itself what is new."""
     _compile(PROGRAMS, NODE, FLAGS)
-    kubernetes, istio, _ = build.versions()
+    kubernetes, istio, __ = build.versions()
     _compile(SANDBOX_PROGRAMS, KUBERNETES, ["-ldflags", build.linker_flags(kubernetes, istio)])

@@ -71,7 +71,7 @@ class Bench:
     def seconds(self, what: Callable[[], None], before: Callable[[], None] = lambda: None, runs: int = 0) -> float:
         """Median of several runs, each after `before`, which is not counted."""
         taken = []
-        for _ in range(runs or self.runs):
+        for __ in range(runs or self.runs):
             before()
             start = time.monotonic()
             what()
@@ -103,7 +103,7 @@ class Bench:
         self.command("kubectl", "-n", NAMESPACE, "delete", "secrets", "--all", "--wait=true")
 
 
-def void(_: Any) -> None:
+def void(__: Any) -> None:
     return None
 
 
@@ -119,7 +119,7 @@ def pairs(directory: Path, count: int) -> list[dict[str, str]]:
     from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.x509.oid import NameOID
 
-    keys = [rsa.generate_private_key(65537, 2048) for _ in range(8)]
+    keys = [rsa.generate_private_key(65537, 2048) for __ in range(8)]
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench CA")])
     now = datetime.datetime.now(datetime.UTC)
     made = []

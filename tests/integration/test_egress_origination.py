@@ -95,9 +95,11 @@ def partner(mesh: Mesh, issue: Issue) -> Iterator[Partner]:
     with Server((PARTNER, 0), Handler) as server:
         made = Partner(name, host, server.server_address[1], client)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        store(mesh, name, client)
-        yield made
-        server.shutdown()
+        try:
+            store(mesh, name, client)
+            yield made
+        finally:
+            server.shutdown()
     owner = f"meshops.istio/owner=origination.istio-system.{name}"
     mesh.kubectl("delete", KINDS, "-A", "-l", owner, "--ignore-not-found")
     mesh.kubectl("delete", "secret", name, "-n", "istio-system", "--ignore-not-found")

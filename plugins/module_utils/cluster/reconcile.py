@@ -106,7 +106,7 @@ class Outcome:
     @property
     def skipped(self) -> list[Plan]:
         """Changes that were not tried, because something before them failed or a signal came."""
-        tried = {id(plan) for plan in (*self.applied, *(plan for plan, _ in self.failed))}
+        tried = {id(plan) for plan in (*self.applied, *(plan for plan, __ in self.failed))}
         return [plan for plan in self.plans if plan.changed and id(plan) not in tried]
 
     def diff(self) -> list[dict[str, Any]]:
@@ -131,16 +131,16 @@ class Interrupted(ClusterError):
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        causes = list(dict.fromkeys(str(error) for _, error in outcome.failed))
+        causes = list(dict.fromkeys(str(error) for __, error in outcome.failed))
         if outcome.stopped_by:
             causes.insert(0, f"stopped by {outcome.stopped_by}")
         shown = "; ".join(causes[:3]) + (f"; and {len(causes) - 3} more" if len(causes) > 3 else "")
         if outcome.rehearsed:
-            super().__init__(f"{shown}. Refused in a dry run: {_named(plan for plan, _ in outcome.failed)}; nothing was written")
+            super().__init__(f"{shown}. Refused in a dry run: {_named(plan for plan, __ in outcome.failed)}; nothing was written")
             return
         half_done = f" Half done, and to be finished by running again: {_named(outcome.half_done)}." if outcome.half_done else ""
         super().__init__(
-            f"{shown}.{half_done} Applied before that: {_named(outcome.applied)}; failed: {_named(plan for plan, _ in outcome.failed)}; "
+            f"{shown}.{half_done} Applied before that: {_named(outcome.applied)}; failed: {_named(plan for plan, __ in outcome.failed)}; "
             f"not tried: {_named(outcome.skipped)}. Running again continues where this run ended"
         )
 

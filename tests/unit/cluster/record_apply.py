@@ -254,7 +254,7 @@ def answer(cluster: Cluster, live: Manifest, manifest: Manifest) -> dict[str, An
     except ApiError as error:
         if not error.is_apply_conflict:
             raise
-        return {"changes": None, "conflicts": sorted({manager for _, manager in error.conflicts})}
+        return {"changes": None, "conflicts": sorted({manager for __, manager in error.conflicts})}
     return {"changes": bare(after) != bare(live), "conflicts": []}
 
 
@@ -262,7 +262,7 @@ def record() -> Iterator[dict[str, Any]]:
     cluster = connect({"kubeconfig": os.environ["KUBECONFIG"]})
     for live_title, (prepare, applies) in CASES.items():
         prepare()
-        first = next(iter(applies.values()))
+        first, *__ = applies.values()
         resource = resource_of(first)
         live = cluster.get(resource, NAMESPACE, "a")
         assert live is not None

@@ -100,7 +100,7 @@ TIMEOUT = urllib3.exceptions.ReadTimeoutError(None, "/", "Read timed out.")  # t
 
 
 def test_requests_are_what_the_api_takes() -> None:
-    one, pool, _ = cluster(found())
+    one, pool, __ = cluster(found())
     one.get(SECRET, "n", "a")
     one.apply(SECRET, SECRET_MANIFEST)
     one.apply(GATEWAY, GATEWAY_MANIFEST, force=True, dry_run=True)
@@ -133,21 +133,21 @@ def test_requests_are_what_the_api_takes() -> None:
     ],
 )
 def test_it_knows_whether_it_wrote(act: Callable[[Cluster], Any], wrote: bool) -> None:
-    one, _, _ = cluster(found())
+    one, __, __ = cluster(found())
     act(one)
     assert one.wrote is wrote
 
 
 def test_login_is_asked_for_with_every_request_and_groups_are_headers_of_their_own() -> None:
     groups = (("Impersonate-User", "jane"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b"))
-    one, pool, _ = cluster(found(), login=groups)
+    one, pool, __ = cluster(found(), login=groups)
     one.get(SECRET, "n", "a")
     assert pool.asked[0].headers.getlist("Impersonate-Group") == ["a", "b"]
     assert pool.asked[0].headers["Impersonate-User"] == "jane"
 
 
 def test_what_does_not_exist_is_none_and_deleting_it_is_fine() -> None:
-    one, _, clock = cluster(status(404, 'secrets "a" not found', "NotFound"))
+    one, __, clock = cluster(status(404, 'secrets "a" not found', "NotFound"))
     assert one.get(SECRET, "n", "a") is None
     assert one.delete(SECRET, "n", "a") is False
     assert clock.waits == []
@@ -163,13 +163,13 @@ def test_answers_that_pass_are_tried_again(code: int) -> None:
 
 @pytest.mark.parametrize(("header", "waits"), [("7", [7.0]), ("3600", [10.0]), ("0", [0.0])])
 def test_retry_after_is_honoured_within_bounds(header: str, waits: list[float]) -> None:
-    one, _, clock = cluster(status(429, "slow down", **{"Retry-After": header}), found())
+    one, __, clock = cluster(status(429, "slow down", **{"Retry-After": header}), found())
     one.get(SECRET, "n", "a")
     assert clock.waits == waits
 
 
 def test_retry_after_as_a_date_is_passed_over() -> None:
-    one, _, clock = cluster(answer(503, b"", **{"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}), found())
+    one, __, clock = cluster(answer(503, b"", **{"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}), found())
     one.get(SECRET, "n", "a")
     assert clock.waits[0] < 1
 
@@ -183,13 +183,13 @@ def test_patience_ends() -> None:
 
 
 def test_a_server_that_was_never_reached_gets_less_patience_than_one_that_went_away() -> None:
-    one, _, clock = cluster(REFUSED)
+    one, __, clock = cluster(REFUSED)
     with pytest.raises(Unreachable) as never:
         one.get(SECRET, "n", "a")
     assert 4 < clock.now - 1000 <= 8
     assert f"no answer from the API server at {HOST} after" in str(never.value) and "Connection refused" in str(never.value)
     assert "0x" not in str(never.value) and "\n" not in str(never.value)
-    one, _, clock = cluster(found(), REFUSED)
+    one, __, clock = cluster(found(), REFUSED)
     one.get(SECRET, "n", "a")
     with pytest.raises(Unreachable):
         one.get(SECRET, "n", "a")
@@ -198,7 +198,7 @@ def test_a_server_that_was_never_reached_gets_less_patience_than_one_that_went_a
 
 def test_lost_connections_are_tried_again() -> None:
     dropped = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "Connection reset by peer"))
-    one, pool, _ = cluster(dropped, TIMEOUT, found())
+    one, pool, __ = cluster(dropped, TIMEOUT, found())
     one.apply(SECRET, SECRET_MANIFEST)
     assert len(pool.asked) == 3
 
@@ -208,7 +208,7 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
     cause.verify_message = "unable to get local issuer certificate"
     failure = urllib3.exceptions.SSLError(cause)
     failure.__context__ = cause
-    one, pool, _ = cluster(failure)
+    one, pool, __ = cluster(failure)
     with pytest.raises(
         Unreachable, match=r"certificate of the API server .* cannot be verified .*unable to get local issuer.* pass the CA"
     ):
@@ -218,10 +218,10 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
 
 def test_an_optimistic_lock_that_was_lost_is_tried_again() -> None:
     lost = status(409, 'Operation cannot be fulfilled on secrets "a": the object has been modified; please apply your changes', "Conflict")
-    one, pool, _ = cluster(lost, found())
+    one, pool, __ = cluster(lost, found())
     one.apply(SECRET, SECRET_MANIFEST)
     assert len(pool.asked) == 2
-    one, pool, _ = cluster(status(409, "Precondition failed: UID in precondition: u-1, UID in object meta: u-2", "Conflict"))
+    one, pool, __ = cluster(status(409, "Precondition failed: UID in precondition: u-1, UID in object meta: u-2", "Conflict"))
     with pytest.raises(ApiError, match="Precondition failed"):
         one.delete(SECRET, "n", "a", uid="u-1")
     assert len(pool.asked) == 1, "another object of that name is none of ours to delete"
@@ -232,7 +232,7 @@ def test_an_apply_conflict_is_final_and_names_fields_and_managers() -> None:
         {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl-create" using v1', "field": ".data.tls.crt"},
         {"reason": "FieldManagerConflict", "message": 'conflict with "argocd"', "field": ".metadata.labels.a"},
     ]
-    one, pool, _ = cluster(status(409, "Apply failed with 2 conflicts", "Conflict", causes=causes))
+    one, pool, __ = cluster(status(409, "Apply failed with 2 conflicts", "Conflict", causes=causes))
     with pytest.raises(ApiError) as caught:
         one.apply(SECRET, SECRET_MANIFEST)
     assert len(pool.asked) == 1
@@ -268,7 +268,7 @@ QUOTA = 'secrets "a" is forbidden: exceeded quota: few, requested: secrets=1, us
     ],
 )
 def test_refusals_are_sentences(refusal: SimpleNamespace, says: list[str]) -> None:
-    one, pool, _ = cluster(refusal)
+    one, pool, __ = cluster(refusal)
     with pytest.raises(ApiError) as caught:
         one.apply(SECRET, SECRET_MANIFEST)
     assert len(pool.asked) == 1
@@ -281,7 +281,7 @@ def test_refusals_are_sentences(refusal: SimpleNamespace, says: list[str]) -> No
     [(forbidden("list"), "list"), (status(403, QUOTA), None), (status(403, TERMINATING), None), (UNAUTHORIZED, None)],
 )
 def test_only_rbac_lacks_a_verb(refusal: SimpleNamespace, verb: str | None) -> None:
-    one, _, _ = cluster(refusal)
+    one, __, __ = cluster(refusal)
     with pytest.raises(ApiError) as caught:
         list(one.list(SECRET, "n"))
     assert caught.value.missing_verb == verb
@@ -289,7 +289,7 @@ def test_only_rbac_lacks_a_verb(refusal: SimpleNamespace, verb: str | None) -> N
 
 def test_a_group_that_the_cluster_does_not_serve() -> None:
     """All that an API server says then is `404 page not found`, as text."""
-    one, _, _ = cluster(answer(404, b"404 page not found\n"))
+    one, __, __ = cluster(answer(404, b"404 page not found\n"))
     assert one.get(GATEWAY, "n", "g") is None
     with pytest.raises(
         ApiError, match=r"cannot patch Gateway g in namespace n: the cluster does not serve Gateway \(networking.istio.io/v1\)"
@@ -314,29 +314,29 @@ def test_something_else_is_never_taken_for_an_api_server(stranger: SimpleNamespa
         lambda one: one.apply(SECRET, SECRET_MANIFEST),
         lambda one: one.delete(SECRET, "n", "a"),
     ):
-        one, pool, _ = cluster(stranger)
+        one, pool, __ = cluster(stranger)
         with pytest.raises(Unreachable, match=f"what answers at {HOST} is no Kubernetes API server") as caught:
             act(one)
         assert len(pool.asked) == 1 and "<" not in str(caught.value)
 
 
 def test_a_proxys_error_is_told_in_its_words_but_the_login_is_not() -> None:
-    one, _, _ = cluster(answer(403, PAGE))
+    one, __, __ = cluster(answer(403, PAGE))
     with pytest.raises(ApiError, match="Access denied by the proxy"):
         one.get(SECRET, "n", "a")
-    one, _, _ = cluster(answer(418, b"you sent Authorization: Bearer t0ken"))
+    one, __, __ = cluster(answer(418, b"you sent Authorization: Bearer t0ken"))
     with pytest.raises(ClusterError) as caught:
         one.get(SECRET, "n", "a")
     assert "t0ken" not in str(caught.value) and "you sent" in str(caught.value)
 
 
 def test_lists_are_read_page_by_page() -> None:
-    one, pool, _ = cluster(page("a", "b", token="t1"), page("c", token="t2"), page("d"))
+    one, pool, __ = cluster(page("a", "b", token="t1"), page("c", token="t2"), page("d"))
     assert [item["metadata"]["name"] for item in one.list(SECRET, "n", label_selector="x=y")] == ["a", "b", "c", "d"]
     assert [asked.query.get("continue") for asked in pool.asked] == [None, "t1", "t2"]
     assert all(asked.query["limit"] == "500" and asked.query["labelSelector"] == "x=y" for asked in pool.asked)
     assert all(asked.query["fieldSelector"] == "type!=helm.sh/release.v1" for asked in pool.asked)
-    one, pool, _ = cluster(page())
+    one, pool, __ = cluster(page())
     assert list(one.list(GATEWAY)) == []
     assert pool.asked[0].path == "/apis/networking.istio.io/v1/gateways" and "fieldSelector" not in pool.asked[0].query
 
@@ -345,10 +345,10 @@ EXPIRED = status(410, "The provided continue parameter is too old to display a c
 
 
 def test_a_list_whose_snapshot_expired_is_begun_anew() -> None:
-    one, pool, _ = cluster(page("a", token="t1"), EXPIRED, page("a", token="t2"), page("b"))
+    one, pool, __ = cluster(page("a", token="t1"), EXPIRED, page("a", token="t2"), page("b"))
     assert [item["metadata"]["name"] for item in one.list(SECRET, "n")] == ["a", "b"]
     assert [asked.query.get("continue") for asked in pool.asked] == [None, "t1", None, "t2"]
-    one, pool, _ = cluster(*[page("a", token="t"), EXPIRED] * 5)
+    one, pool, __ = cluster(*[page("a", token="t"), EXPIRED] * 5)
     with pytest.raises(ApiError, match="too old"):
         list(one.list(SECRET, "n"))
     assert len(pool.asked) == 6

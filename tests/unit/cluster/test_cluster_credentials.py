@@ -128,8 +128,10 @@ def describe(data: Mapping[str, bytes]) -> dict[str, Any]:
     return {"keys": sorted(data)}
 
 
-def wanted(layout: Layout = "tls", name: str = "x", *, parts: Mapping[str, bytes] = PAIR, **rules: Any) -> Wanted:
-    return Wanted(Credential(name, "n", layout, **({} if rules.get("absent") else parts)), f"name {name}: ", **rules)
+def wanted(layout: Layout = "tls", name: str = "x", *, parts: Mapping[str, bytes] | None = None, **rules: Any) -> Wanted:
+    return Wanted(
+        Credential(name, "n", layout, **({} if rules.get("absent") else PAIR if parts is None else parts)), f"name {name}: ", **rules
+    )
 
 
 def plan(server: Server, one: Wanted, taken: frozenset[Ref] = frozenset(), going: frozenset[Ref] = frozenset()) -> Unit:
@@ -370,7 +372,7 @@ def test_random_secrets_end_as_asked_or_are_refused() -> None:
     """Whatever keys two managers left: without problems the plan gives what was asked for, and force always does."""
     choice = random.Random(1)
     keys = sorted(READ_KEYS)
-    for _ in range(150):
+    for __ in range(150):
         server = Server()
         for manager in ("one", "two")[: choice.randint(0, 2)]:
             foreign(server, {key: choice.choice([b"", b"old"]) for key in choice.sample(keys, choice.randint(1, 6))}, manager=manager)

@@ -183,7 +183,7 @@ def present(origination: Origination, api: Api, *, prune: bool = True, force: bo
 
 
 def test_plans() -> None:
-    assert [kind for _, kind, _ in present(one(), Api())] == [
+    assert [kind for __, kind, __ in present(one(), Api())] == [
         "DestinationRule",
         "DestinationRule",
         "Gateway",

@@ -118,7 +118,7 @@ def test_several_managers_are_all_named_and_subresources_are_not() -> None:
 
 def test_owners_of_sets_are_of_the_whole() -> None:
     fields = {"f:metadata": {"f:finalizers": {".": {}, 'v:"example.com/hold"': {}}, "f:labels": {".": {}, "f:a": {}}}}
-    assert {path for path, _ in owners(live(fields))} == {("metadata", "finalizers"), ("metadata", "labels", "a")}
+    assert {path for path, __ in owners(live(fields))} == {("metadata", "finalizers"), ("metadata", "labels", "a")}
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def test_a_failure_ends_its_unit_and_no_other() -> None:
         execute(cluster, units("abc", "def"), check_mode=False)  # type: ignore[arg-type]
     outcome = caught.value.outcome
     assert names(outcome.applied) == ["a", "d", "e", "f"]
-    assert names([plan for plan, _ in outcome.failed]) == ["b"] and names(outcome.skipped) == ["c"]
+    assert names([plan for plan, __ in outcome.failed]) == ["b"] and names(outcome.skipped) == ["c"]
     text = str(caught.value)
     assert "no such field" in text and "failed: Gateway n/b" in text and "not tried: Gateway n/c" in text
     assert "Applied before that: " in text and "Gateway n/a" in text and "Running again continues" in text
@@ -321,7 +321,7 @@ def test_an_object_that_is_deleted_and_not_made_anew_is_told_as_half_done() -> N
 def signalled() -> Iterator[Callable[[], None]]:
     """Sends this process a signal that stops it, as the module's own handler does."""
 
-    def stop(*_: Any) -> None:
+    def stop(*__: Any) -> None:
         raise Stopped("SIGUSR1")
 
     before = signal.signal(signal.SIGUSR1, stop)
@@ -410,7 +410,7 @@ def test_a_rehearsal_gives_up_where_nothing_gets_through(error: ClusterError) ->
 def test_a_rehearsal_comes_before_the_first_write_and_without_notes() -> None:
     cluster = Fake(fails={"dry a": denied()})
     outcome = execute(cluster, units("ab", "c"), check_mode=False, rehearse=True)  # type: ignore[arg-type]
-    kinds = [key for key, _ in itertools.groupby(request.split()[0] for request in cluster.asked)]
+    kinds = [key for key, __ in itertools.groupby(request.split()[0] for request in cluster.asked)]
     assert kinds == ["dry", "apply"] and outcome.notes == [] and names(outcome.applied) == ["a", "b", "c"]
 
 

@@ -95,7 +95,7 @@ def test_every_place_of_a_destination_rule_is_looked_at() -> None:
     ports = {"portLevelSettings": [{"port": {"number": 80}}, {"tls": MUTUAL}]}
     fields = {
         field
-        for field, _, _ in found([], [rule(trafficPolicy=ports, subsets=[{"name": "a"}, {"trafficPolicy": {**ports, "tls": MUTUAL}}])])
+        for field, __, __ in found([], [rule(trafficPolicy=ports, subsets=[{"name": "a"}, {"trafficPolicy": {**ports, "tls": MUTUAL}}])])
     }
     assert fields == {
         "spec.trafficPolicy.portLevelSettings[1].tls.credentialName",
@@ -129,7 +129,7 @@ def test_which_secrets_a_use_names(name: str, secret: str, namespace: str, named
 
 
 def test_as_result() -> None:
-    [use, _] = uses([gateway(None, MUTUAL)], [])
+    [use, __] = uses([gateway(None, MUTUAL)], [])
     assert use.as_result() == {
         "kind": "Gateway",
         "namespace": "apps",

@@ -345,7 +345,7 @@ CASES: list[tuple[str, Callable[[Kit], tuple[Problem, ...]], list[str], list[str
     ),
     (
         "an anchor within the chain expired",
-        lambda k: (lambda old: k.server(k.leaf, k.intermediate, old, anchors=(old,)))(k.pki.issue("Root", ca=True, days=(-9, -1))),
+        lambda k: (old := k.pki.issue("Root", ca=True, days=(-9, -1))) and k.server(k.leaf, k.intermediate, old, anchors=(old,)),
         ["expired"],
         [],
         ["CN=Root expired on"],
@@ -577,7 +577,7 @@ CASES: list[tuple[str, Callable[[Kit], tuple[Problem, ...]], list[str], list[str
     ("a staple without end", lambda k: k.ocsp(k.staple(k.leaf, days=(-9, None)), k.leaf), [], ["ocsp_expired"], ["until when"]),
     (
         "an expired staple, must-staple",
-        lambda k: (lambda leaf: k.ocsp(k.staple(leaf, days=(-9, -1)), leaf))(k.must_staple()),
+        lambda k: (leaf := k.must_staple()) and k.ocsp(k.staple(leaf, days=(-9, -1)), leaf),
         ["ocsp_expired"],
         [],
         ["refuses clients"],
