@@ -54,9 +54,9 @@ _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds
 def duration(text: str, *, where: str) -> timedelta:
     """`30d`, `12h`, `1w2d`, `+30d` as community.crypto writes it; a bare number is days."""
     stripped = text.strip().lstrip("+")
-    if stripped.isdigit():
-        return timedelta(days=int(stripped))
-    parts = re.findall(r"(\d+)([wdhms])", stripped)
+    if re.fullmatch(r"[0-9]+", stripped):
+        stripped += "d"
+    parts = re.findall(r"([0-9]+)([wdhms])", stripped)
     if not parts or "".join(number + unit for number, unit in parts) != stripped:
         raise Rejected(
             Problem(
@@ -68,8 +68,10 @@ def duration(text: str, *, where: str) -> timedelta:
         )
     try:
         return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
-    except OverflowError:
-        raise Rejected(Problem("invalid_duration", where, f"{text!r} is longer than can be counted", "name a shorter time")) from None
+    except (OverflowError, ValueError):  # int() reads no more than 4300 digits
+        raise Rejected(
+            Problem("invalid_duration", where, f"{stripped[:20]!r} is longer than can be counted", "name a shorter time")
+        ) from None
 
 
 def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tuple[bytes | None, str]:
@@ -81,7 +83,7 @@ def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tup
         message = "expected the path of a file, found several lines of text"  # which may be a key, and so is not repeated
         raise Rejected(Problem("path_is_content", f"{where}{name}_path", message, f"give content as {name}"))
     if path is not None:
-        place = f"{where}{name}_path {path}"
+        place = f"{where}{name}_path {path[:300]}"
         try:
             return Path(path).read_bytes(), place
         except FileNotFoundError:
@@ -94,5 +96,5 @@ def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tup
             Problem("file_unreadable", place, f"expected a readable file, found: {found}", "correct the path, or its permissions")
         )
     if content is not None:
-        return str(content).encode(), f"{where}{name}"
+        return str(content).encode(errors="backslashreplace"), f"{where}{name}"  # what is no text is no PEM either
     return None, f"{where}{name}"
