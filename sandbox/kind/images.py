@@ -325,7 +325,11 @@ def fill_store(root: Path, images: Sequence[Image], base: Path) -> None:
             importer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=opened, stderr=subprocess.STDOUT)
             assert importer.stdin  # noqa: S101
             # when it dies, its log says more than our broken pipe
-            with contextlib.suppress(BrokenPipeError), importer.stdin, tarfile.open(fileobj=importer.stdin, mode="w|") as archive:
+            with (
+                contextlib.suppress(BrokenPipeError),
+                contextlib.closing(importer.stdin),
+                tarfile.open(fileobj=importer.stdin, mode="w|") as archive,
+            ):
                 write_archive(archive, images, base, WORK)
         if importer.wait():
             raise Failure(f"containerd did not take the images: {log.read_text()[-2000:]}")
