@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import Wanted, plan_credential, refs
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Plan, Unit
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import SECRET, Ref
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import (
     LAYOUTS,
@@ -577,5 +577,11 @@ def test_no_key_material_in_anything_that_is_shown() -> None:
 
 def test_plans_do_not_print_what_they_write() -> None:
     """Should one ever end in a traceback or in a failed assertion's output."""
-    plans: tuple[Plan, ...] = plan(Server(), wanted(parts=FULL)).plans
-    assert base64.b64encode(CANARY).decode()[:8] not in repr(plans)
+    server = Server()
+    foreign(server, {"tls.crt": CANARY, "ca.crt": CANARY})
+    for plans in (
+        plan(Server(), wanted(parts=FULL)).plans,
+        plan(server, wanted(parts=PAIR)).plans,
+        plan(server, wanted(absent=True)).plans,
+    ):
+        assert base64.b64encode(CANARY).decode()[:8] not in repr(plans)
