@@ -46,6 +46,9 @@ SECRET = Resource("", "v1", "secrets", "Secret", list_field_selector="type!=helm
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 SERVICE = Resource("", "v1", "services", "Service")
 POD = Resource("", "v1", "pods", "Pod")
+EVENT = Resource("", "v1", "events", "Event")
+DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+REPLICA_SET = Resource("apps", "v1", "replicasets", "ReplicaSet")
 NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 GATEWAY = Resource(_NETWORKING, "v1", "gateways", "Gateway")
@@ -63,6 +66,9 @@ _BY_KIND = {
         CONFIG_MAP,
         SERVICE,
         POD,
+        EVENT,
+        DEPLOYMENT,
+        REPLICA_SET,
         NODE,
         NAMESPACE,
         GATEWAY,
