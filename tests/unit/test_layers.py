@@ -36,7 +36,7 @@ LIBRARIES = {
     "modules": (),
     "module": ("ansible",),
     "arguments": (),
-    "cluster": ("kubernetes", "urllib3"),  # urllib3 is kubernetes' own transport
+    "cluster": ("kubernetes", "urllib3", "websocket"),  # the latter two are kubernetes' own transports
     "live": ("cryptography",),
     "istio": (),
     "tls": ("cryptography",),

@@ -26,6 +26,7 @@ from .resources import Resource
 FIELD_MANAGER = "meshops.istio"
 
 _PAGE = 500
+_WEBSOCKET_ATTEMPTS = 4
 _LIST_ATTEMPTS = 3  # a list that outlives its snapshot (etcd compacts every 5 minutes) is begun anew
 _NOT_SERVED = "NotServed"
 _METHODS = {"get": "GET", "list": "GET", "patch": "PATCH", "delete": "DELETE", "create": "POST"}
@@ -235,6 +236,78 @@ class Cluster:
         """A plain POST, for kinds that are questions and are not stored (SubjectAccessReview)."""
         return self._request("create", resource, "", "", body=manifest)
 
+    def lines(self, resource: Resource, namespace: str, name: str, subresource: str, query: Mapping[str, str]) -> Iterator[str]:
+        """A subresource that is text (a Pod's log), line by line as it comes."""
+        import urllib3
+
+        response = self._send("get", resource, namespace, name, query=query, subresource=subresource)
+        rest = b""
+        try:
+            for part in response.stream(65536):
+                *whole, rest = (rest + part).split(b"\n")
+                yield from (line.decode("utf-8", "replace") for line in whole)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_answer(error, 1) from None
+        finally:
+            response.close()  # what was not read is of no use to the next request
+        if rest:
+            yield rest.decode("utf-8", "replace")
+
+    def websocket(
+        self, resource: Resource, namespace: str, name: str, subresource: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]
+    ) -> Any:
+        """A websocket.WebSocket to a subresource that is a conversation (a Pod's exec), on a connection of its own.
+
+        The official client's own way there knows neither impersonation nor a time limit, and follows redirects with the login.
+        """
+        import urllib3
+        import websocket
+
+        url = f"{self.host}{resource.path(namespace, name)}/{subresource}?{urlencode(query)}"
+        attempt = 0
+        while True:
+            attempt += 1
+            self.requests[subresource] = self.requests.get(subresource, 0) + 1
+            login = self.login()
+            failure: ClusterError
+            try:
+                channel: Any = websocket.WebSocket()
+                channel.connect(
+                    re.sub("^http", "ws", url),
+                    socket=self._dial(),
+                    header=[f"User-Agent: {FIELD_MANAGER}", *(f"{header}: {value}" for header, value in login)],
+                    subprotocols=list(protocols),
+                    suppress_origin=True,
+                    redirect_limit=0,
+                )
+            except websocket.WebSocketBadStatusException as error:
+                self.reached = True
+                data, status = getattr(error, "resp_body", None) or b"", error.status_code
+                said = _decode(data, resource) or {"message": _excerpt(data, dict(login)) or f"HTTP status {status}"}
+                failure = ApiError(status, f"{subresource} in", resource, namespace, name, said, self.host)
+                retried = status in (429, 502, 503, 504)
+            except (OSError, websocket.WebSocketException, urllib3.exceptions.HTTPError) as error:
+                failure = self._no_answer(error, attempt)
+                retried = not _is_about_certificates(error)
+            else:
+                self.reached = True
+                return channel
+            if not retried or attempt == _WEBSOCKET_ATTEMPTS:
+                raise failure
+            self.sleep(_wait("", attempt))
+
+    def _dial(self) -> Any:
+        """A connected socket as the pool makes them: with its TLS settings, client certificate and proxy."""
+        pool = self.pool.connection_from_url(self.host)
+        connection = pool._new_conn()
+        connection.timeout = _CONNECT_TIMEOUT
+        if getattr(pool, "proxy", None):
+            pool._prepare_proxy(connection)
+        else:
+            connection.connect()
+        connection.sock.settimeout(_READ_TIMEOUT)
+        return connection.sock
+
     def _request(
         self,
         verb: str,
@@ -246,12 +319,30 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
+        answer: dict[str, Any] = self._send(verb, resource, namespace, name, query=query, body=body, content_type=content_type)
+        return answer
+
+    def _send(
+        self,
+        verb: str,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        subresource: str = "",
+    ) -> Any:
+        """The decoded answer; of a subresource the response itself, whose text is still to be read."""
         import urllib3
 
-        url = self.host + resource.path(namespace, name) + (f"?{urlencode(query)}" if query else "")
+        path = resource.path(namespace, name) + (f"/{subresource}" if subresource else "")
+        url = self.host + path + (f"?{urlencode(query)}" if query else "")
         payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT)
         first_failure: float | None = None
+        asked = f"get the {subresource} of" if subresource else verb
         attempt = 0
         while True:
             attempt += 1
@@ -263,13 +354,22 @@ class Cluster:
             retry_after = ""
             try:
                 response = self.pool.request(
-                    _METHODS[verb], url, body=payload, headers=headers, retries=False, redirect=False, timeout=timeout
+                    _METHODS[verb],
+                    url,
+                    body=payload,
+                    headers=headers,
+                    retries=False,
+                    redirect=False,
+                    timeout=timeout,
+                    preload_content=not subresource,
                 )
             except urllib3.exceptions.HTTPError as error:
                 failure = self._no_answer(error, attempt)
                 retried = not _is_about_certificates(error)
             else:
                 self.reached = True
+                if subresource and response.status < 300:
+                    return response
                 answer = _decode(response.data, resource)
                 if response.status < 300 and answer:
                     return answer
@@ -277,7 +377,7 @@ class Cluster:
                 retry_after = response.headers.get("Retry-After") or ""
                 if answer or retried or response.status in (401, 403):
                     said = answer or {"message": _excerpt(response.data, headers)}
-                    failure = ApiError(response.status, verb, resource, namespace, name, said, self.host)
+                    failure = ApiError(response.status, asked, resource, namespace, name, said, self.host)
                     retried = retried or _lost_a_race(failure)
                 else:
                     failure = Unreachable(
