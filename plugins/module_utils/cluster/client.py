@@ -14,6 +14,7 @@ import os
 import random
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,9 @@ _CONFIGURATION = {
 class ClusterError(Exception):
     """The cluster could not be asked, or said no; `str()` is one sentence for the user."""
 
+    hopeless = False
+    """Whether no other request would get through either."""
+
 
 class ConfigurationError(ClusterError):
     """The options do not say how to reach a cluster."""
@@ -83,6 +87,8 @@ class ConfigurationError(ClusterError):
 
 class Unreachable(ClusterError):
     """No answer from the API server within the stated bound."""
+
+    hopeless = True
 
 
 class ApiError(ClusterError):
@@ -96,8 +102,12 @@ class ApiError(ClusterError):
         self.name = name
         self.reason = str(answer.get("reason") or "")
         self.server_message = str(answer.get("message") or f"HTTP status {status}")
-        self.causes: list[Mapping[str, Any]] = list((answer.get("details") or {}).get("causes") or [])
+        details = answer.get("details") or {}
+        self.causes: list[Mapping[str, Any]] = list(details.get("causes") or [])
+        self.about = (str(details.get("kind") or ""), str(details.get("name") or ""))
+        """The plural and the name of the object that it is about: not always the one that was asked for."""
         self.host = host
+        self.hopeless = status == 401
         super().__init__(self._sentence())
 
     @property
@@ -113,6 +123,12 @@ class ApiError(ClusterError):
     @property
     def is_apply_conflict(self) -> bool:
         return self.status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in self.causes)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the object is not (any more) what the request's resourceVersion and uid say."""
+        is_conflict = self.status == 409 and self.verb in ("patch", "delete") and not self.is_apply_conflict
+        return is_conflict and self.about == (self.resource.plural, self.name)
 
     @property
     def conflicts(self) -> list[tuple[str, str]]:
@@ -150,7 +166,8 @@ class ApiError(ClusterError):
             return f"cannot write {what}: namespace {self.namespace} does not exist; create it first"
         if "is being terminated" in self.server_message:
             return f"cannot write {what}: namespace {self.namespace} is being terminated; run again when it is gone and made anew"
-        return f"the API server refused to {self.verb} {what}{place} ({self.status} {self.reason}): {self.server_message}"
+        remedy = "; raise the quota, or delete what nobody needs" if "exceeded quota:" in self.server_message else ""
+        return f"the API server refused to {self.verb} {what}{place} ({self.status} {self.reason}): {self.server_message}{remedy}"
 
 
 @dataclass
@@ -161,7 +178,8 @@ class Cluster:
     host: str
     login: Callable[[], Sequence[tuple[str, str]]]
     """The headers that carry the login; asked for with every request."""
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], Any] | None = None
+    """For tests; otherwise waiting ends when `stopping` is set."""
     clock: Callable[[], float] = time.monotonic
     requests: dict[str, int] = field(default_factory=dict)
     """How many requests were sent, by verb."""
@@ -169,6 +187,10 @@ class Cluster:
     """Whether any answer has come yet."""
     wrote: bool = False
     """Whether any write was sent, dry runs aside."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the run is to end: what is under way is finished, and nothing is tried again."""
+    well_at: float = float("-inf")
+    """When an answer last came that was no sign of trouble with the server itself."""
 
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """One object, or None where there is none."""
@@ -294,7 +316,7 @@ class Cluster:
                 return channel
             if not retried or attempt == _WEBSOCKET_ATTEMPTS:
                 raise failure
-            self.sleep(_wait("", attempt))
+            (self.sleep or self.stopping.wait)(_wait("", attempt))
 
     def _dial(self) -> Any:
         """A connected socket as the pool makes them: with its TLS settings, client certificate and proxy."""
@@ -371,14 +393,16 @@ class Cluster:
                 if subresource and response.status < 300:
                     return response
                 answer = _decode(response.data, resource)
+                retried = response.status in _RETRIED_STATUSES
+                if not retried:
+                    self.well_at = self.clock()
                 if response.status < 300 and answer:
                     return answer
-                retried = response.status in _RETRIED_STATUSES
                 retry_after = response.headers.get("Retry-After") or ""
                 if answer or retried or response.status in (401, 403):
                     said = answer or {"message": _excerpt(response.data, headers)}
                     failure = ApiError(response.status, asked, resource, namespace, name, said, self.host)
-                    retried = retried or _lost_a_race(failure)
+                    retried = retried or _lost_a_race(failure, body)
                 else:
                     failure = Unreachable(
                         f"what answers at {self.host} is no Kubernetes API server: it says {_excerpt(response.data, headers)!r} "
@@ -389,8 +413,11 @@ class Cluster:
             wait = _wait(retry_after, attempt)
             patience = _PATIENCE if self.reached else _PATIENCE_AT_FIRST
             if not retried or now + wait - first_failure > patience:
+                failure.hopeless = failure.hopeless or (retried and self.well_at < first_failure)
                 raise failure
-            self.sleep(wait)
+            (self.sleep or self.stopping.wait)(wait)
+            if self.stopping.is_set():
+                raise failure
 
     def _no_answer(self, error: Exception, attempts: int) -> ClusterError:
         if _is_about_certificates(error):
@@ -432,8 +459,11 @@ def _wait(retry_after: str, attempt: int) -> float:
     return min(0.1 * float(2**attempt), 3.0) * (0.75 + random.random() / 2)  # noqa: S311 - jitter is no secret
 
 
-def _lost_a_race(error: ApiError) -> bool:
-    """A 409 that says "the object has been modified; try again", unlike a conflict of field managers."""
+def _lost_a_race(error: ApiError, body: Mapping[str, Any] | None) -> bool:
+    """A 409 that says "the object has been modified; try again", often about a quota. Not a conflict of field managers, and not the answer to
+    a request that names the version which it expects: sent again it would fail again."""
+    if error.is_stale and "resourceVersion" in ((body or {}).get("metadata") or {}):
+        return False
     return error.status == 409 and error.verb == "patch" and not error.is_apply_conflict
 
 

@@ -138,7 +138,7 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
     if not wanted.force:
         problems += [_conflict(ref, difference) for difference in found if difference.manager]
     writes.append(Write("apply", desired, force=wanted.force))
-    return Plan(ref, "updated", tuple(reasons), tuple(writes), before, after, tuple(problems))
+    return Plan(ref, "updated", tuple(reasons), tuple(writes), before, after, tuple(problems), live)
 
 
 def _plan_twin(wanted: Wanted, twin: Ref, live: Mapping[str, Any] | None, describe: Describe, taken: frozenset[Ref]) -> list[Plan]:

@@ -9,6 +9,9 @@
 
 Units are independent of each other and run side by side; the plans of one unit run in their order, because an order is what keeps
 traffic flowing (see the builders in `istio/`).
+
+Every apply names the version of the object that its plan was made for, so that of two runs at once none undoes the other's work unseen:
+the later one finds its own wish fulfilled, or ends with `Overtaken`.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ A Secret and its `-cacert` count as one: eight credentials are eight."""
 
 
 _SECRET_FIELDS = ("data", "stringData")
+_RACES = 5  # so often an apply is sent again because of changes that do not concern it
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Plan:
     """What a diff shows; never key material."""
     after: Manifest | None = None
     problems: tuple[Problem, ...] = ()
+    basis: Manifest | None = field(default=None, repr=False)  # it may hold keys
+    """The live object that it was made for; None where there was none."""
 
     @property
     def changed(self) -> bool:
@@ -122,6 +128,19 @@ class Outcome:
         ]
 
 
+class Overtaken(ClusterError):
+    """Something else changed, made or deleted the object after it was read."""
+
+    def __init__(self, ref: Ref, now: Manifest | None) -> None:
+        if now is None:
+            what = "was deleted by something else"
+        else:
+            entries = (now.get("metadata") or {}).get("managedFields") or [{}]
+            last = max(entries, key=lambda entry: str(entry.get("time") or ""))
+            what = f"was written by field manager {last.get('manager') or '(unnamed)'} at {last.get('time') or 'an unknown time'}"
+        super().__init__(f"{ref} {what} while this run was at work, and differently; it was left as it is, so run again to decide anew")
+
+
 class Stopped(BaseException):
     """A signal asked to stop. Not an Exception: nothing on the way may take it for a failure of its own."""
 
@@ -159,14 +178,19 @@ def read(cluster: Cluster, wanted: Iterable[tuple[Resource, Ref]]) -> dict[Ref, 
             refs.append(ref)
     found: dict[Ref, dict[str, Any] | None] = {}
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        answers = {}
-        for (resource, namespace), refs in groups.items():
-            if len({ref.name.removesuffix(CA_SUFFIX) for ref in refs}) <= GETS_AT_MOST:
-                answers.update({ref: threads.submit(cluster.get, resource, namespace, ref.name) for ref in refs})
-                continue
-            by_name = {item["metadata"]["name"]: item for item in cluster.list(resource, namespace or None)}
-            found.update({ref: with_kind(by_name[ref.name], resource) if ref.name in by_name else None for ref in refs})
-        found.update({ref: answer.result() for ref, answer in answers.items()})
+        try:
+            answers = {}
+            for (resource, namespace), refs in groups.items():
+                if len({ref.name.removesuffix(CA_SUFFIX) for ref in refs}) <= GETS_AT_MOST:
+                    answers.update({ref: threads.submit(cluster.get, resource, namespace, ref.name) for ref in refs})
+                    continue
+                by_name = {item["metadata"]["name"]: item for item in cluster.list(resource, namespace or None)}
+                found.update({ref: with_kind(by_name[ref.name], resource) if ref.name in by_name else None for ref in refs})
+            found.update({ref: answer.result() for ref, answer in answers.items()})
+        except (Stopped, KeyboardInterrupt):
+            cluster.stopping.set()  # the pool waits for what is under way, which is not to be tried again
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
     return found
 
 
@@ -200,6 +224,7 @@ def plan_apply(manifest: Manifest, live: Manifest | None, *, force: bool = False
         shown(live, manifest),
         shown(manifest, manifest),
         conflicts,
+        live,
     )
 
 
@@ -276,13 +301,13 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
                 continue
             if stop.is_set():
                 return
-            done = 0
+            done, basis = 0, plan.basis
             try:
                 for write in plan.writes:
-                    _send(cluster, write)
+                    basis = _send(cluster, write, basis)
                     done += 1
             except ClusterError as error:
-                if _is_hopeless(error):
+                if error.hopeless:
                     stop.set()
                 with lock:
                     outcome.failed.append((plan, error))
@@ -298,6 +323,7 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
                     unit.result()
             except BaseException:
                 stop.set()  # requests under way are finished when the pool closes, so that what was applied is known
+                cluster.stopping.set()
                 raise
     except (Stopped, KeyboardInterrupt) as stopped:
         outcome.stopped_by = str(stopped) or "SIGINT"
@@ -306,18 +332,57 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
     return outcome
 
 
-def _is_hopeless(error: ClusterError) -> bool:
-    """Whether no other request would get through either."""
-    return not isinstance(error, ApiError) or error.status == 401
+def _send(cluster: Cluster, write: Write, basis: Manifest | None, *, dry_run: bool = False) -> Manifest | None:
+    """The object as it is afterwards. `basis` is what it is expected to be now."""
+    resource, ref = resource_of(write.manifest), ref_of(write.manifest)
+    if write.verb == "delete":
+        try:
+            cluster.delete(resource, ref.namespace, ref.name, uid=write.uid)
+        except ApiError as error:
+            if not error.is_stale:
+                raise
+            raise Overtaken(ref, cluster.get(resource, ref.namespace, ref.name)) from None
+        return None
+    for __ in range(_RACES):
+        try:
+            return cluster.apply(resource, _expecting(basis, write.manifest), force=write.force, dry_run=dry_run)
+        except ApiError as error:
+            if not error.is_stale:
+                raise
+        now = cluster.get(resource, ref.namespace, ref.name)
+        if now is not None and _is_done(write.manifest, basis, now):
+            return now  # another run wanted the same; or this very request was carried out, and its answer lost
+        if now is None or basis is None or not _is_same_to(write.manifest, basis, now):
+            raise Overtaken(ref, now)
+        basis = now
+    raise Overtaken(ref, now)
 
 
-def _send(cluster: Cluster, write: Write) -> None:
-    resource = resource_of(write.manifest)
-    if write.verb == "apply":
-        cluster.apply(resource, write.manifest, force=write.force)
-    else:
-        metadata = write.manifest["metadata"]
-        cluster.delete(resource, metadata.get("namespace", ""), metadata["name"], uid=write.uid)
+def _expecting(basis: Manifest | None, manifest: Manifest) -> Manifest:
+    """The manifest for an apply that the server refuses where the object is another than `basis` by now.
+
+    For one that does not exist there is no such rule, but no object ever has the version 1: the server does not look at it when it creates.
+    """
+    found = {"resourceVersion": "1"} if basis is None else (basis.get("metadata") or {})
+    expected = {name: found[name] for name in ("resourceVersion", "uid") if name in found}
+    return {**manifest, "metadata": {**manifest["metadata"], **expected}}
+
+
+def _is_done(manifest: Manifest, before: Manifest | None, now: Manifest) -> bool:
+    """Whether the object is as the manifest wants it, and holds no new key of a Secret, which istiod might read first."""
+    keys = [set((item or {}).get("data") or {}) for item in (manifest, before, now)]
+    return not differences(manifest, now, FIELD_MANAGER) and keys[2] <= keys[0] | keys[1]
+
+
+def _is_same_to(manifest: Manifest, before: Manifest, now: Manifest) -> bool:
+    """Whether what happened in between (a status, a label of somebody else's) changes nothing about what is to be done."""
+    content = [{key: value for key, value in item.items() if key not in ("metadata", "status")} for item in (before, now)]
+    identity = [(item.get("metadata") or {}).get("uid") for item in (before, now)]
+    return (
+        content[0] == content[1]
+        and identity[0] == identity[1]
+        and differences(manifest, before, FIELD_MANAGER) == differences(manifest, now, FIELD_MANAGER)
+    )
 
 
 def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quietly: bool) -> None:
@@ -333,17 +398,18 @@ def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quie
             if stop.is_set():
                 return None, "the dry run ended early"
             try:
-                cluster.apply(resource_of(write.manifest), write.manifest, force=write.force, dry_run=True)
+                _send(cluster, write, plan.basis, dry_run=True)
             except ApiError as error:
                 if error.missing_verb:
                     return None, f"this login may not {error.missing_verb} {error.resource.plural}"
                 if error.is_missing_namespace:
                     return None, f"namespace {plan.ref.namespace} does not exist yet"
-                if _is_hopeless(error):
+                if error.hopeless:
                     stop.set()
                 return error, None
             except ClusterError as error:
-                stop.set()
+                if error.hopeless:
+                    stop.set()
                 return error, None
         return None, None
 

@@ -66,6 +66,7 @@ class Fake:
     """`<request> <name>` to the error, for example `apply a`, `dry a`, `delete a`, `list`."""
     asked: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda request: None
+    stopping: threading.Event = field(default_factory=threading.Event)
     lock: Any = field(default_factory=threading.Lock)
 
     def _ask(self, request: str) -> None:
