@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -112,11 +113,14 @@ def _follow(directory: Path, command: Sequence[str | Path], progress: Callable[[
     return lines
 
 
+@functools.cache
 def versions() -> tuple[str, str, Path]:
     """Of Kubernetes and Istio in go.mod, and where Istio's module is."""
     wanted = ["k8s.io/kubernetes", "istio.io/istio"]
     lines = _follow(
-        PROGRAMS, [go.find(), "list", "-m", "-f", "{{.Version}} {{.Dir}}", *wanted], lambda __: "looking for Kubernetes and Istio"
+        PROGRAMS,
+        [go.find(), "list", "-m", "-f", "{{.Version}} {{.Dir}}", *wanted],
+        lambda __: "asking Go which Kubernetes and Istio go.mod names",
     )
     (kubernetes, __), (istio, directory) = (line.split(" ", 1) for line in lines if not line.startswith("go: "))
     return kubernetes, istio, Path(directory)

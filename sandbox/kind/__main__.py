@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="make the cluster unless it is there and healthy, write .sandbox/kind/env")
     commands.add_parser("down", help="remove the cluster, and stop Docker where we started it; images stay")
     commands.add_parser("status", help="whether it is healthy: exit code 0 healthy, 1 not healthy, 3 not running")
-    commands.add_parser("build", help="only build the node image, and leave Docker running")
+    commands.add_parser("build", help="only what `up` would do before it makes the cluster; Docker goes on running")
     return made
 
 
@@ -36,7 +36,7 @@ def main() -> int:
             case "build":
                 with cluster.locked():
                     docker.ensure()
-                    images.build_node_image(Clock())
+                    say(cluster.node_image(Clock()))
     except Failure as failure:
         say(f"sandbox.kind: {failure}")
         return 1

@@ -66,6 +66,8 @@ def address_of(node: dict[str, Any]) -> str:
 
 def create(image: str, clock: Clock) -> None:
     options: list[str | Path] = ["--name", CLUSTER, "--image", image, "--config", HERE / "cluster.yaml", "--kubeconfig", KUBECONFIG]
+    if not image.startswith(BUILT):
+        say("kind pulls the node image, some hundred megabytes, where Docker does not have it yet")
     try:
         kind("create", "cluster", *options, "--retain", seconds=600)
     except Failure as failure:
@@ -88,10 +90,19 @@ def settings_of_istio(image: str) -> list[str]:
 
 
 def pods() -> str:
-    with contextlib.suppress(Failure):
+    try:
+        return kubectl("get", "pods", "--all-namespaces", "--output=wide")
+    except Failure:
+        return "(the API server does not answer)\n"
+
+
+def warnings() -> str:
+    """The newest Events that tell of trouble."""
+    try:
         events = kubectl("get", "events", "--all-namespaces", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")
-        return kubectl("get", "pods", "--all-namespaces", "--output=wide") + "\n".join(events.splitlines()[-15:])
-    return "(the API server does not answer)"
+        return "\n".join(events.splitlines()[-15:])
+    except Failure:
+        return ""
 
 
 def install_istio(image: str, clock: Clock) -> None:
@@ -107,7 +118,7 @@ def install_istio(image: str, clock: Clock) -> None:
     try:
         commands.run(command, environment={"KUBECONFIG": str(KUBECONFIG)}, seconds=600)
     except Failure as failure:
-        raise Failure(f"{failure}\n{pods()}") from None
+        raise Failure(f"{failure}\n{pods()}{warnings()}") from None
     clock.lap("Istio: istiod, ingress gateway, egress gateway")
 
 
@@ -143,8 +154,7 @@ def variables(address: str) -> dict[str, str]:
 
 def write_env(address: str) -> None:
     comment = "Written by `python -m sandbox.kind up`, removed by `down`: . .sandbox/kind/env"
-    front = [layout.VENV / "bin", programs.path("kind").parent, layout.BIN]
-    text = exports.render(comment, variables(address), front, ["localhost", "127.0.0.1", address])
+    text = exports.render(comment, variables(address), [layout.VENV / "bin", layout.BIN], ["localhost", "127.0.0.1", address])
     pki.write_private(ENV, text.encode())
 
 
@@ -197,44 +207,54 @@ def remove() -> bool:
     return node is not None
 
 
-def wanted_image(node: dict[str, Any] | None, clock: Clock) -> str | None:
-    """The node image to use; None when the cluster is there already, healthy, and of the right one."""
+def is_right(image: str) -> bool:
+    """Whether a cluster made of it is what `up` would make. Where either way is good, an image of whichever way is."""
+    pinned = str(images.pins()["node"])
+    right = {
+        "pull": image.rpartition("@")[2] == pinned.rpartition("@")[2],
+        "build": image.startswith(BUILT) and image == images.node_name(),
+    }
     choice = images.choice()
-    if node:
-        has = str(node["Config"]["Image"])
-        fits = {"pull": has == images.pins()["node"], "build": has.startswith(BUILT) and has == images.node_name()}
-        wrong = troubles_with_patience(node)
-        if not (fits[choice] if choice in fits else any(fits.values())):
-            wrong.append(f"it is made of {has}, and another node image is wanted")
-        if not wrong:
-            return None
-        say(f"the kind cluster {CLUSTER} is made anew:\n" + "\n".join(wrong))
-        remove()
+    return any(right.values()) if choice == "auto" else right[choice]
+
+
+def reasons_to_replace(node: dict[str, Any]) -> list[str]:
+    image = str(node["Config"]["Image"])
+    return ([] if is_right(image) else [f"it is made of {image}, and another node image is wanted"]) or troubles_with_patience(node)
+
+
+def node_image(clock: Clock) -> str:
+    """Its name; everything that is needed before kind can begin is there afterwards."""
     mode, why = images.decide()
     clock.lap(f"images: {mode}, because {why}")
+    if mode == "build":
+        images.require_builder()
+    with lifecycle.locked():
+        build.build()
+    programs.build_tool("kind")
+    clock.lap("kind, kubectl, istioctl")
     return str(images.pins()["node"]) if mode == "pull" else images.build_node_image(clock)
 
 
 def up() -> None:
     if sys.platform != "linux":
         raise Failure(f"expected Linux, where the node's address can be reached, found {sys.platform}: run it in a virtual machine")
+    images.choice()
     with locked():
         clock = Clock()
-        which = docker.ensure()
-        clock.lap(f"Docker: {which}")
-        image = wanted_image(container(), clock)
-        node = container()
-        if image is None and node:
-            make_operator()
-            write_env(address_of(node))
-            clock.lap("already running and healthy: `. .sandbox/kind/env`")
-            return
-        assert image  # noqa: S101
-        with lifecycle.locked():
-            build.build()
-            programs.build_tool("kind")
-        clock.lap("kind, kubectl, istioctl")
-        signal.signal(signal.SIGTERM, lambda *__: sys.exit(143))
+        clock.lap(f"Docker: {docker.ensure()}")
+        if node := container():
+            wrong = reasons_to_replace(node)
+            if not wrong:
+                make_operator()
+                write_env(address_of(node))
+                clock.lap("already running and healthy: `. .sandbox/kind/env`")
+                return
+            say(f"the kind cluster {CLUSTER} is made anew:\n" + "\n".join(wrong))
+            remove()
+        image = node_image(clock)
+        # an interruption leaves nothing half made either
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             bring_up(image, clock)
         except BaseException:
@@ -262,6 +282,7 @@ def bring_up(image: str, clock: Clock) -> None:
 def down() -> None:
     with locked():
         clock = Clock()
+        docker.revive()
         was_there = docker.answers() and remove()
         stopped = docker.stop()
         done = [*(["removed the cluster"] if was_there else []), *(["stopped our Docker"] if stopped else [])]
@@ -277,7 +298,7 @@ def status() -> int:
     print(f"container {CONTAINER} of {node['Config']['Image']}, {node['State']['Status']}, address {address_of(node)}")
     wrong = troubles(node)
     if node["State"]["Running"]:
-        print(pods())
+        print(pods(), end="")
     for trouble in wrong:
         print(trouble)
     print("NOT healthy: `python -m sandbox.kind up` makes it anew" if wrong else "healthy")

@@ -135,6 +135,13 @@ def ensure() -> str:
     return "own Docker, which was started"
 
 
+def revive() -> None:
+    """One that we started and that was killed has left containers behind, which only its successor ends."""
+    if RECORD.is_file() and not own() and commands.find("dockerd") and os.geteuid() == 0:
+        say("the Docker that we started has ended by itself: starting it again to clean up")
+        _start()
+
+
 def stop() -> bool:
     """Ends the daemon that we started, with its containers; False when there was none."""
     record = own()

@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 from .. import build, istio, layout
-from ..progress import Clock, Failure
+from ..progress import Clock, Failure, say
 from . import commands, programs
 from .docker import docker, environment
 from .layout import HERE, NODE, PINS, STATE, WORK
@@ -51,6 +51,12 @@ MASKED = (
     *("systemd-sysctl.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "getty.target", "systemd-logind.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "e2scrub_all.timer", "e2scrub_reap.service"),
     *("systemd-pstore.service", "nginx.service"),
+)
+REMOVED = (
+    "var/cache/apt/*.bin",
+    "var/cache/apt/archives/*.deb",
+    "var/lib/apt/lists/*",
+    *(f"usr/share/{one}/*" for one in ("doc", "man", "locale", "info")),
 )
 CNI = ("host-local", "loopback", "ptp", "portmap", "bridge")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -123,6 +129,9 @@ def is_there(name: str) -> bool:
 
 
 def require_builder() -> None:
+    """Only where the image is not there yet."""
+    if is_there(node_name()):
+        return
     if os.geteuid() != 0:
         raise Failure(
             f"a node image can be made by root only, on Debian or a relative. Where images can be pulled, {VARIABLE}=pull needs neither; "
@@ -149,6 +158,7 @@ def debian() -> Path:
     root = WORK / "debian"
     shutil.rmtree(root, ignore_errors=True)
     mirror = _mirror(suite)
+    say(f"unpacking Debian {suite}, 1 to 3 minutes; the next time it is there")
     command: list[str | Path] = [
         "debootstrap",
         "--variant=minbase",
@@ -158,12 +168,7 @@ def debian() -> Path:
         *([mirror] if mirror else []),
     ]
     commands.run(command, seconds=1800)
-    for pattern in (
-        "var/cache/apt/*.bin",
-        "var/cache/apt/archives/*.deb",
-        "var/lib/apt/lists/*",
-        *(f"usr/share/{one}/*" for one in _READING),
-    ):
+    for pattern in REMOVED:
         for path in root.glob(pattern):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     # what Istio's own base image has: its user, and the places where the agent writes
@@ -184,12 +189,9 @@ def debian() -> Path:
     return kept
 
 
-_READING = ("doc", "man", "locale", "info")
-
-
 def component_images() -> list[Image]:
     """Under the names that kubeadm wants."""
-    version, __, __ = build.versions()
+    version = build.versions()[0]
     found = []
     for name in commands.run([programs.path("kubeadm"), "config", "images", "list", "--kubernetes-version", version]).split():
         program = name.rpartition("/")[2].partition(":")[0]
@@ -377,17 +379,16 @@ def build_node_image(clock: Clock) -> str:
     name = node_name()
     if is_there(name):
         return name
-    require_builder()
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True, mode=0o700)
     try:
-        build.build()
         programs.build_node()
         clock.lap("the node's programs")
         base = debian()
         clock.lap(f"Debian {release()} with the packages of the node")
         root = WORK / "node"
         root.mkdir()
+        say("putting the node image together, half a minute")
         commands.run(["tar", "-C", root, "-xf", base])
         components = component_images()
         furnish(root, components)
