@@ -15,7 +15,7 @@ from .problems import Problem, Rejected
 
 AUTH_OPTIONS: dict[str, dict[str, Any]] = {
     # the same names, types and aliases as kubernetes.core's: see plugins/doc_fragments/auth.py
-    "kubeconfig": {"type": "raw", "no_log": True},
+    "kubeconfig": {"type": "raw", "no_log": False},  # what is secret in it module.py finds; a path is to be told
     "context": {"type": "str"},
     "host": {"type": "str"},
     "api_key": {"type": "str", "no_log": True},

@@ -8,6 +8,7 @@ A module hands over its argument spec and a function from `Call` to a result; no
 
 from __future__ import annotations
 
+import re
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.parameters import remove_values
 
 from .arguments import AUTH_OPTIONS
 from .cluster.client import Cluster, ClusterError, connect
@@ -24,6 +26,7 @@ from .problems import Problem, Rejected, errors, warnings
 
 _WARNINGS_OF_A_KIND = 4
 
+_LOGIN_NAME = re.compile(r"(token|password|secret|-data|value)$", re.IGNORECASE)  # `value` is a variable's of an exec plugin
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -59,11 +62,28 @@ class Call:
 
 
 class _Module(AnsibleModule):
-    """Keeps a private key that was given where none belongs (a path, a certificate) out of the log and of the result."""
+    """Keeps more out of the log and of the result than `no_log` does: private keys that were given where none belongs (a path, a
+    certificate), and the logins in a kubeconfig."""
 
     def _log_invocation(self) -> None:
-        self.no_log_values.update(_private_keys(self.params))
+        params = self.params
+        self.no_log_values.update(_private_keys(params), _logins(params.get("kubeconfig")))
+        # Ansible would log lists as Python prints them, where it does not recognise a secret of several lines
+        self.params = {name: f"({len(value)} items)" if isinstance(value, dict | list) else value for name, value in params.items()}
         super()._log_invocation()
+        self.params = params
+
+
+def _logins(kubeconfig: Any, name: str = "") -> Iterator[str]:
+    """Every token, password and key in a kubeconfig; all of it where it is text, which `connect` refuses."""
+    if isinstance(kubeconfig, Mapping):
+        for key, inner in kubeconfig.items():
+            yield from _logins(inner, str(key))
+    elif isinstance(kubeconfig, list):
+        for inner in kubeconfig:
+            yield from _logins(inner, name)
+    elif isinstance(kubeconfig, str) and (_LOGIN_NAME.search(name) if name else "\n" in kubeconfig or kubeconfig.lstrip().startswith("{")):
+        yield kubeconfig
 
 
 def _private_keys(value: Any) -> Iterator[str]:
@@ -102,9 +122,12 @@ def run_module(
     for number in _SIGNALS:
         signal.signal(number, stop)
 
-    def fail(message: str, **more: Any) -> None:
+    def warn() -> None:
         for warning in _in_few_lines(call.doubts):
-            module.warn(warning)
+            module.warn(remove_values(warning, module.no_log_values))  # Ansible does that to a result, but not to warnings
+
+    def fail(message: str, **more: Any) -> None:
+        warn()
         if call.notes:
             more["notes"] = list(dict.fromkeys(call.notes))
         module.fail_json(msg=message, **more)
@@ -132,8 +155,7 @@ def run_module(
     else:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)  # everything is done; it only has to be told
-        for warning in _in_few_lines(call.doubts):
-            module.warn(warning)
+        warn()
         if call.notes:
             result["notes"] = list(dict.fromkeys(call.notes))
         finish = module.fail_json if result.pop("failed", False) else module.exit_json

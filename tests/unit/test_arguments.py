@@ -112,6 +112,6 @@ def test_options_are_those_of_kubernetes_core() -> None:
     assert AUTH_OPTIONS.keys() == core.keys()
 
 
-@pytest.mark.parametrize("name", ["api_key", "password", "kubeconfig"])
+@pytest.mark.parametrize("name", ["api_key", "password"])
 def test_logins_are_never_logged(name: str) -> None:
     assert AUTH_OPTIONS[name]["no_log"] is True
