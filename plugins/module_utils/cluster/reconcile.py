@@ -171,11 +171,9 @@ def _named(plans: Iterable[Plan], most: int = 10) -> str:
 
 def read(cluster: Cluster, wanted: Iterable[tuple[Resource, Ref]]) -> dict[Ref, dict[str, Any] | None]:
     """The live objects; None for what does not exist. A kind in a namespace costs up to eight GETs, or one paged LIST."""
-    groups: dict[tuple[Resource, str], list[Ref]] = {}
+    groups: dict[tuple[Resource, str], dict[Ref, None]] = {}
     for resource, ref in wanted:
-        refs = groups.setdefault((resource, ref.namespace), [])
-        if ref not in refs:
-            refs.append(ref)
+        groups.setdefault((resource, ref.namespace), {})[ref] = None
     found: dict[Ref, dict[str, Any] | None] = {}
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         try:
