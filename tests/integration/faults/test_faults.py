@@ -10,109 +10,31 @@ The bounds are those of docs/faults.md.
 from __future__ import annotations
 
 import datetime
-import os
 import re
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-import yaml
 
-from .conftest import HERE, Mesh, Pair
-from .faultproxy import Answer, Break, Fault, FaultProxy, Hang, Request, Wait, fault_proxy
-from .process import Finished, Running, run
-from .spare import ADMIN_TOKEN, SpareApi, place, spare_api, until  # noqa: F401 - fixtures
-
-MODULE = "istio_tls_credential"
-IMPATIENT = {"cluster.client._PATIENCE": 1.5, "cluster.client._PATIENCE_AT_FIRST": 1.5}
-BATCH = 200
-
-Credentials = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def pairs(issue: Callable[..., Pair]) -> list[Pair]:
-    return [issue(f"host-{number}.example.com") for number in range(10)]
-
-
-@pytest.fixture
-def credentials(place: str, pairs: list[Pair]) -> Credentials:  # noqa: F811
-    """Arguments for so many credentials, each with one of ten pairs."""
-
-    def make(login: dict[str, str], count: int = BATCH, **more: Any) -> dict[str, Any]:
-        listed = [
-            {"name": f"c{number:03}", "certificate": pair.certificate, "private_key": pair.private_key}
-            for number, pair in ((number, pairs[number % len(pairs)]) for number in range(count))
-        ]
-        return {**login, "namespace": place, "credentials": listed, "details": "changed", **more}
-
-    return make
-
-
-@pytest.fixture
-def proxy(spare_api: SpareApi, tmp_path: Path) -> Iterator[FaultProxy]:  # noqa: F811
-    with fault_proxy(spare_api.host, spare_api.ca_path, tmp_path) as started:
-        yield started
-
-
-def through(proxy: FaultProxy) -> dict[str, str]:
-    return {"host": proxy.url, "api_key": ADMIN_TOKEN, "ca_cert": str(proxy.ca_path)}
-
-
-def names(arguments: dict[str, Any]) -> set[str]:
-    return {item["name"] for item in arguments["credentials"]}
-
-
-def assert_all_there(api: SpareApi, arguments: dict[str, Any]) -> None:
-    """Every credential with its own pair, each written exactly once."""
-    found = api.secrets(arguments["namespace"])
-    wanted = {item["name"]: {"tls.crt": item["certificate"], "tls.key": item["private_key"]} for item in arguments["credentials"]}
-    assert found.keys() == wanted.keys()
-    for name, data in wanted.items():
-        assert {key: text.split() for key, text in found[name].items()} == {key: text.split() for key, text in data.items()}
-    assert api.writes(arguments["namespace"]) == dict.fromkeys(wanted, 1)
-
-
-def assert_told(api: SpareApi, arguments: dict[str, Any], finished: Finished) -> set[str]:
-    """What the failure says it applied is there, and what is there beyond was under way when the answer was lost. Returns what is there."""
-    finished.fails()
-    applied, failed, left = (finished.named(what) for what in ("applied", "failures", "not_tried"))
-    assert applied | failed | left == names(arguments)
-    assert not (applied & failed or applied & left or failed & left)
-    there = set(api.secrets(arguments["namespace"]))
-    assert applied <= there <= applied | failed
-    assert finished.result["changed"] is bool(applied)
-    assert "Running again continues" in finished.message
-    assert f"{'Secret ' + arguments['namespace']}/" in finished.message
-    return there
-
-
-def assert_finishes(api: SpareApi, arguments: dict[str, Any], there: set[str]) -> None:
-    """A second run makes what is missing, and leaves what is there alone; a third has nothing to do."""
-    done = run(MODULE, {**arguments, **api.login}).ok()
-    assert {item["name"] for item in done.result["credentials"] if item["action"] == "created"} == names(arguments) - there
-    assert_all_there(api, arguments)
-    assert not run(MODULE, {**arguments, **api.login}).ok().result["changed"]
-
+from ..faultproxy import Answer, Break, Fault, FaultProxy, Hang, Request, Wait
+from ..process import Running, run
+from ..spare import SpareApi, until
+from .judging import BATCH, IMPATIENT, MODULE, Credentials, assert_all_there, assert_finishes, assert_told, through
 
 # --- the API server and etcd go away
 
 
-def kill_midway(api: SpareApi, arguments: dict[str, Any], at: int = 40) -> None:
+def kill_midway(api: SpareApi, namespace: str, at: int = 40) -> None:
     """Kills the API server when so many are made."""
-    until(lambda: len(api.creations(arguments["namespace"])) >= at, "the first credentials", pause=0.002)
+    until(lambda: len(api.creations(namespace)) >= at, "the first credentials", pause=0.002)
     api.end("kube-apiserver", signal.SIGKILL)
 
 
-def test_the_api_server_is_killed_and_restarted_in_the_middle_of_a_batch(spare_api: SpareApi, credentials: Credentials) -> None:  # noqa: F811
+def test_the_api_server_is_killed_and_restarted_in_the_middle_of_a_batch(spare_api: SpareApi, credentials: Credentials) -> None:
     arguments = credentials(spare_api.login)
     running = Running(MODULE, arguments)
-    kill_midway(spare_api, arguments)
+    kill_midway(spare_api, arguments["namespace"])
     before = len(spare_api.creations(arguments["namespace"]))
     spare_api.start_api()
     finished = running.finish().ok()
@@ -122,10 +44,10 @@ def test_the_api_server_is_killed_and_restarted_in_the_middle_of_a_batch(spare_a
     assert_all_there(spare_api, arguments)
 
 
-def test_the_api_server_is_killed_and_stays_away(spare_api: SpareApi, credentials: Credentials) -> None:  # noqa: F811
+def test_the_api_server_is_killed_and_stays_away(spare_api: SpareApi, credentials: Credentials) -> None:
     arguments = credentials(spare_api.login)
     running = Running(MODULE, arguments, settings=IMPATIENT)
-    kill_midway(spare_api, arguments)
+    kill_midway(spare_api, arguments["namespace"])
     finished = running.finish()
     spare_api.start_api()
     spare_api.wait()
@@ -136,7 +58,7 @@ def test_the_api_server_is_killed_and_stays_away(spare_api: SpareApi, credential
 
 
 @pytest.mark.parametrize("way", ["frozen", "killed"])
-def test_etcd_stops_for_ten_seconds(spare_api: SpareApi, credentials: Credentials, way: str) -> None:  # noqa: F811
+def test_etcd_stops_for_ten_seconds(spare_api: SpareApi, credentials: Credentials, way: str) -> None:
     arguments = credentials(spare_api.login)
     running = Running(MODULE, arguments)
     until(lambda: len(spare_api.creations(arguments["namespace"])) >= 40, "the first credentials", pause=0.002)
@@ -181,7 +103,7 @@ SPOILED: dict[str, Fault] = {
 
 
 @pytest.mark.parametrize("kind", SPOILED)
-def test_what_passes_is_retried(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials, kind: str) -> None:  # noqa: F811
+def test_what_passes_is_retried(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials, kind: str) -> None:
     """One write in six is spoiled, and the first read: the run succeeds all the same, and each is made once."""
     fault = SPOILED[kind]
     step = 6
@@ -195,7 +117,7 @@ def test_what_passes_is_retried(spare_api: SpareApi, proxy: FaultProxy, credenti
     assert finished.seconds < 25
 
 
-def test_retry_after_is_kept(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials) -> None:  # noqa: F811
+def test_retry_after_is_kept(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials) -> None:
     proxy.decide = lambda request: SPOILED["429"] if request.method == "PATCH" and request.number <= 3 else None
     run(MODULE, credentials(through(proxy), 3)).ok()
     for name in ("c000", "c001", "c002"):
@@ -205,7 +127,7 @@ def test_retry_after_is_kept(spare_api: SpareApi, proxy: FaultProxy, credentials
 
 @pytest.mark.parametrize("kind", ["429", "500", "503", "dropped before", "half open"])
 def test_what_does_not_pass_ends_within_the_bound(
-    spare_api: SpareApi,  # noqa: F811
+    spare_api: SpareApi,
     proxy: FaultProxy,
     credentials: Credentials,
     kind: str,
@@ -223,7 +145,7 @@ def test_what_does_not_pass_ends_within_the_bound(
 
 
 def test_one_object_that_never_gets_through_holds_up_no_other(
-    spare_api: SpareApi,  # noqa: F811
+    spare_api: SpareApi,
     proxy: FaultProxy,
     credentials: Credentials,
 ) -> None:
@@ -248,7 +170,7 @@ def test_nothing_answers_from_the_start(proxy: FaultProxy, credentials: Credenti
 # --- the server says no
 
 
-def test_a_race_for_another_object_is_run_again(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials) -> None:  # noqa: F811
+def test_a_race_for_another_object_is_run_again(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials) -> None:
     """Many writes at once under one quota: the API server gives up some of them with a 409 about the quota, not about the Secret."""
     message = 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified; please apply your changes to the latest version and try again'
     fault = Answer.of(409, "Conflict", message, details={"name": "q", "kind": "resourcequotas"})
@@ -258,7 +180,7 @@ def test_a_race_for_another_object_is_run_again(spare_api: SpareApi, proxy: Faul
     assert_all_there(spare_api, arguments)
 
 
-def test_an_expired_token(spare_api: SpareApi, place: str, credentials: Credentials) -> None:  # noqa: F811
+def test_an_expired_token(spare_api: SpareApi, place: str, credentials: Credentials) -> None:
     good = {**spare_api.login, "api_key": spare_api.account_token(place, "good", 600)}
     accepted = run(MODULE, credentials(good, 1)).fails()
     assert f"permission denied: system:serviceaccount:{place}:good may not get secrets in namespace {place}" in accepted.message
@@ -269,13 +191,13 @@ def test_an_expired_token(spare_api: SpareApi, place: str, credentials: Credenti
     assert refused.seconds < 8, "a login that is refused is not tried again"
 
 
-def test_an_expired_client_certificate(spare_api: SpareApi, credentials: Credentials) -> None:  # noqa: F811
+def test_an_expired_client_certificate(spare_api: SpareApi, credentials: Credentials) -> None:
     run(MODULE, credentials(spare_api.client_certificate("valid", datetime.timedelta(days=1)), 1)).ok()
     refused = run(MODULE, credentials(spare_api.client_certificate("expired", -datetime.timedelta(days=1)), 2)).fails()
     assert "does not accept the login (401" in refused.message and "client certificate is wrong or has expired" in refused.message
 
 
-def test_a_login_that_ends_in_the_middle_of_a_batch(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials) -> None:  # noqa: F811
+def test_a_login_that_ends_in_the_middle_of_a_batch(spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials) -> None:
     fault = Answer.of(401, "Unauthorized", "Unauthorized")
     proxy.decide = lambda request: fault if request.method == "PATCH" and request.number > 50 else None
     arguments = credentials(through(proxy))
@@ -287,7 +209,7 @@ def test_a_login_that_ends_in_the_middle_of_a_batch(spare_api: SpareApi, proxy: 
     assert_finishes(spare_api, arguments, there)
 
 
-def test_a_namespace_that_is_terminating(spare_api: SpareApi, place: str, credentials: Credentials) -> None:  # noqa: F811
+def test_a_namespace_that_is_terminating(spare_api: SpareApi, place: str, credentials: Credentials) -> None:
     arguments = credentials(spare_api.login, 3)
     first = arguments["credentials"][0]
     run(MODULE, {**arguments, "credentials": [first]}).ok()
@@ -299,7 +221,7 @@ def test_a_namespace_that_is_terminating(spare_api: SpareApi, place: str, creden
     assert finished.seconds < 8
 
 
-def test_a_quota_that_is_full(spare_api: SpareApi, place: str, credentials: Credentials) -> None:  # noqa: F811
+def test_a_quota_that_is_full(spare_api: SpareApi, place: str, credentials: Credentials) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"secrets": "3"}}}
     path = f"/api/v1/namespaces/{place}/resourcequotas"
     spare_api.ask("POST", path, quota)
