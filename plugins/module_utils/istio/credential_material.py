@@ -121,6 +121,8 @@ def check_material(
     if crls and cas:
         problems += checks.check_crls(crls, cas, chain=chain or (), now=now, where=given["crl"].where)
     parts = {part: source.data for part, source in given.items()}
+    if bundle_source:  # what could not be read from it was given all the same
+        parts = {"certificate": bundle_source.data, "private_key": bundle_source.data, **parts}
     if key:
         parts["private_key"] = key.pem
     return Checked(

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import Credential, shape_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import (
     PARTS,
     Checked,
@@ -102,6 +103,13 @@ def test_pkcs12(leaf: Issued) -> None:
     }
     assert codes(check(given={"pkcs12": bundle(leaf)}, pkcs12_passphrase="no").unusable) == ["wrong_passphrase"]
     assert codes(check(given={"pkcs12": leaf.pem}).unusable) == ["not_pkcs12"]
+
+
+def test_what_a_bundle_was_to_give_is_not_missed_too(leaf: Issued) -> None:
+    """One problem, the passphrase, and not also that no certificate was given."""
+    checked = check(given={"pkcs12": bundle(leaf)}, pkcs12_passphrase="no")
+    assert shape_problems(Credential("x", "n", "tls", **checked.parts), where="w") == ()
+    assert check_material({}, Demands(), now=NOW).parts == {}
 
 
 @pytest.mark.parametrize("beside", [("certificate", "private_key"), ("certificate",), ("private_key",)])
