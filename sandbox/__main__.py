@@ -24,8 +24,12 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one more process with the sandbox, until `stop NAME` or `down`")
     run.add_argument("name", help="its name in `status` and of its log")
     run.add_argument("--listens", metavar="ADDRESS:PORT", action="append", default=[], help="must be free before, and is waited for")
+    run.add_argument("--reads", metavar="FILE", action="append", default=[], help="started anew when this file was written since the start")
     run.add_argument("argv", nargs="+", metavar="-- COMMAND", help="stays in the foreground: for nginx `-g 'daemon off;'`")
-    commands.add_parser("stop", help="stop a process that `run` started").add_argument("name")
+    stop = commands.add_parser("stop", help="stop a process that `run` started")
+    stop.add_argument("name")
+    for command in (run, stop):
+        command.add_argument("--check", action="store_true", help="only tell what would be done: started, replaced, stopped or unchanged")
     return made
 
 
@@ -44,9 +48,9 @@ def main() -> int:
             case "nginx":
                 print(nginx.find())
             case "run":
-                extra.run(arguments.name, arguments.argv, arguments.listens)
+                print(extra.run(arguments.name, arguments.argv, arguments.listens, arguments.reads, check=arguments.check))
             case "stop":
-                extra.stop_named(arguments.name)
+                print(extra.stop_named(arguments.name, check=arguments.check))
     except Failure as failure:
         say(f"sandbox: {failure}")
         return 1
