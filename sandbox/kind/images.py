@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import inspect
 import io
 import json
 import os
@@ -152,7 +153,8 @@ def _mirror(suite: str) -> str:
 def debian() -> Path:
     """A tar of Debian with the packages, made once."""
     suite = release()
-    kept = STATE / f"debian-{hashlib.sha256(json.dumps([suite, platform.machine(), PACKAGES]).encode()).hexdigest()[:12]}.tar"
+    decisive = [suite, platform.machine(), PACKAGES, REMOVED, inspect.getsource(debian)]
+    kept = STATE / f"debian-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]}.tar"
     if kept.is_file():
         return kept
     root = WORK / "debian"
