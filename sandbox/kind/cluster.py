@@ -292,6 +292,9 @@ def down() -> None:
 def status() -> int:
     """0 healthy, 1 something is wrong, 3 not running (as systemctl has it)."""
     node = container() if docker.answers() else None
+    if node is None and docker.has_died():
+        say("the Docker that we started has ended by itself and may have left processes: `python -m sandbox.kind down` ends them")
+        return 1
     if node is None:
         say("the kind cluster does not run: `python -m sandbox.kind up`")
         return 3

@@ -135,9 +135,14 @@ def ensure() -> str:
     return "own Docker, which was started"
 
 
+def has_died() -> bool:
+    """Whether the one that we started ended without us."""
+    return RECORD.is_file() and not own()
+
+
 def revive() -> None:
-    """One that we started and that was killed has left containers behind, which only its successor ends."""
-    if RECORD.is_file() and not own() and commands.find("dockerd") and os.geteuid() == 0:
+    """One that was killed has left containers behind, which only its successor ends."""
+    if has_died() and commands.find("dockerd") and os.geteuid() == 0:
         say("the Docker that we started has ended by itself: starting it again to clean up")
         _start()
 
