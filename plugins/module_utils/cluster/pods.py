@@ -23,7 +23,7 @@ from .resources import POD
 _V5, _V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
 _CHUNK = 32 * 1024  # bytes of input in one message
-OUTPUT_LIMIT = 64 * 1024 * 1024
+OUTPUT_LIMIT = 256 * 1024 * 1024
 """Bytes of output that are kept of a command; more is an error."""
 
 
