@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,29 @@ def duration(text: str, *, where: str) -> timedelta:
         raise Rejected(
             Problem("invalid_duration", where, f"{stripped[:20]!r} is longer than can be counted", "name a shorter time")
         ) from None
+
+
+def moment(text: str, now: datetime, *, where: str) -> datetime:
+    """A time in the past: RFC 3339 (`2026-01-31T12:00:00Z`), or a duration before now (`5m`)."""
+    if re.match(r"[0-9]{4}-", text.strip()):
+        try:
+            found = datetime.fromisoformat(text.strip())
+            if found.tzinfo is not None:
+                return found.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        raise Rejected(
+            Problem(
+                "invalid_time",
+                where,
+                f"expected a time with its zone, such as 2026-01-31T12:00:00Z, or a duration such as 5m, found {text!r}",
+                "write it as RFC 3339; UTC is a Z at the end",
+            )
+        )
+    try:
+        return now - duration(text, where=where)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tuple[bytes | None, str]:

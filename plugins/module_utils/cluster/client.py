@@ -105,7 +105,7 @@ class ApiError(ClusterError):
         details = answer.get("details") or {}
         self.causes: list[Mapping[str, Any]] = list(details.get("causes") or [])
         self.about = (str(details.get("kind") or ""), str(details.get("name") or ""))
-        """The plural and the name of the object that it is about: not always the one that was asked for."""
+        """The plural (where deleting: the kind) and the name of the object that it is about: not always the one that was asked for."""
         self.host = host
         self.hopeless = status == 401
         super().__init__(self._sentence())
@@ -128,7 +128,7 @@ class ApiError(ClusterError):
     def is_stale(self) -> bool:
         """Whether the object is not (any more) what the request's resourceVersion and uid say."""
         is_conflict = self.status == 409 and self.verb in ("patch", "delete") and not self.is_apply_conflict
-        return is_conflict and self.about == (self.resource.plural, self.name)
+        return is_conflict and self.about in ((self.resource.plural, self.name), (self.resource.kind, self.name))
 
     @property
     def conflicts(self) -> list[tuple[str, str]]:
@@ -153,9 +153,11 @@ class ApiError(ClusterError):
             denied = re.search(r'resource "([^"]+)" in API group "([^"]*)"( at the cluster scope)?', self.server_message)
             plural, group = (denied[1], denied[2]) if denied else (self.resource.plural, self.resource.group)
             scope = " in the whole cluster" if denied and denied[3] else place
+            # a websocket is a GET, and since Kubernetes 1.35 needs the right to create as well
+            needed = "the verbs 'get' and 'create'" if plural == "pods/exec" else f"the verb {verb!r}"
             return (
                 f"permission denied: {user[1] if user else 'this user'} may not {verb} {plural}{'.' + group if group else ''}{scope} "
-                f"(needed for {what}); add the verb {verb!r} to its Role, or use one of the Roles in docs/rbac"
+                f"(needed for {what}); add {needed} to its Role, or use one of the Roles in docs/rbac"
             )
         if self.is_apply_conflict:
             fields = ", ".join(f"{path} (managed by {manager})" for path, manager in self.conflicts)

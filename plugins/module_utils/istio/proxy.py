@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -198,10 +198,76 @@ class Proxy:
     counters: Mapping[str, int] = field(default_factory=dict)
     """Of what was ever refused or missing since the proxy started, as far as it counts that; without those that are 0."""
 
+    now: datetime = datetime.min
+    """When that was."""
+
+    def as_result(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """`names`: the credentials to show, if not all."""
+        wanted = [name for one in names for name in (one, f"{one}{_CA_SUFFIX}")]
+        shown = self.secrets if not names else [one for one in self.secrets if any(_means(name, one) for name in wanted)]
+        return {
+            "node": self.node,
+            "version": self.version,
+            "istio_version": self.istio_version,
+            "state": self.state,
+            "secrets": [one.as_result() for one in shown],
+            "other_certificates": [one.as_result(self.now) for one in self.held],
+            "listeners": [one.as_result() for one in self.listeners],
+            "originations": [one.as_result() for one in self.originations],
+            "rejections": [one.as_result() for one in self.rejections],
+            "counters": dict(self.counters),
+        }
+
     @property
     def is_suspicious(self) -> bool:
         """Whether something was refused, or has not come: then its log may say why."""
         return bool(self.rejections or self.counters) or any(not one.in_use for one in self.secrets if one.kind != "other")
+
+
+class Unread(Exception):
+    """A proxy could not be read; `str()` is one sentence, which names it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a proxy can be read."""
+
+    name: str
+    page: Callable[[str], bytes]
+    """Its administration page with a path; raises Unread."""
+    ready: bool | None = None
+    """What Kubernetes says; None for one that is no Pod."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the result says beside the proxy's own."""
+    trouble: str = ""
+    """Why it is of no use to ask it now."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Where a proxy's log can be read."""
+
+    name: str
+    lines: Callable[[datetime | None], Iterable[tuple[datetime | None, str]]]
+    """Since a time: when each was written, if that is known, and what."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What came of reading one proxy."""
+
+    source: Source
+    proxy: Proxy | None
+    error: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return self.proxy is not None and (self.proxy.state == "LIVE" if self.source.ready is None else self.source.ready)
+
+    def as_result(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """`names`: the credentials to show, if not all."""
+        result = {"name": self.source.name, **self.source.facts, "ready": self.ready, "error": self.error or None}
+        return {**result, **(self.proxy.as_result(names) if self.proxy else {})}
 
 
 def credential_name(resource: str) -> str:
@@ -238,6 +304,7 @@ def read_proxy(pages: Mapping[str, bytes], now: datetime, *, where: str) -> Prox
         originations=tuple(_originations(sections.get("ClustersConfigDump") or {})),
         rejections=tuple(dict.fromkeys(_rejections(listeners))),
         counters=_counters(pages["stats"]),
+        now=now,
     )
 
 
@@ -607,10 +674,13 @@ def _credential_lacks(proxy: Proxy, expected: ExpectedCredential) -> Iterator[st
 
 def _find(proxy: Proxy, name: str) -> list[Secret]:
     """The secrets that a credential's name means: a Gateway's, and a Gateway API's of whatever namespace."""
+    return [one for one in proxy.secrets if _means(name, one)]
+
+
+def _means(name: str, secret: Secret) -> bool:
     if "://" in name:
-        return [one for one in proxy.secrets if one.resource == name]
-    last = f"/{name}"
-    return [one for one in proxy.secrets if one.name == name or (one.resource.startswith(_GATEWAY_API) and one.resource.endswith(last))]
+        return secret.resource == name
+    return secret.name == name or (secret.resource.startswith(_GATEWAY_API) and secret.resource.endswith(f"/{name}"))
 
 
 def _lacks(proxy: Proxy, name: str, found: Sequence[Secret], fingerprints: Sequence[str]) -> Iterator[str]:

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..istio.proxy import PAGES, Line, Log, Look, Source, Unread, line_time, read_proxy
 from ..problems import Problem, Rejected
 
 PAGE_LIMIT = 256 * 1024 * 1024
@@ -38,8 +42,63 @@ def check_url(url: str) -> list[Problem]:
     return [] if fine else [problem]
 
 
-def read_page(url: str, path: str, *, timeout: float = 30.0) -> bytes:
-    """A page of Envoy's administration interface. Proxies of the environment are not used. Rejected with `admin_unreachable`."""
+def source_at(url: str, *, timeout: float) -> Source:
+    return Source(
+        url, lambda path: read_page(url, path, timeout=timeout), None, {"namespace": None, "pod": None, "admin_url": url, "troubles": []}
+    )
+
+
+def log_in(path: str) -> Log:
+    """A log file. Lines without a time of their own belong to the one before them."""
+
+    def lines(since: datetime | None) -> Iterator[tuple[datetime | None, str]]:
+        written: datetime | None = None
+        for text in read_lines(path):
+            written = line_time(text) or written
+            if since is None or written is None or written >= since:
+                yield written, text
+
+    return Log(path, lines)
+
+
+def look_at(sources: Sequence[Source], now: datetime) -> list[Look]:
+    """Reads every proxy, several pages at once. Raises what no waiting makes good, such as a missing right."""
+    with ThreadPoolExecutor(max_workers=8) as workers:
+        under_way = {
+            source.name: {name: workers.submit(source.page, path) for name, path in PAGES.items()}
+            for source in sources
+            if not source.trouble
+        }
+        looks = []
+        for source in sources:
+            proxy, error = None, f"{source.name}: {source.trouble}" if source.trouble else ""
+            try:
+                if not error:
+                    pages = {name: page.result() for name, page in under_way[source.name].items()}
+                    proxy = read_proxy(pages, now, where=source.name)
+            except (Unread, Rejected) as unread:
+                error = str(unread)
+            looks.append(Look(source, proxy, error))
+    return looks
+
+
+def matching_lines(logs: Iterable[Log], since: datetime | None, wanted: Callable[[str], bool], *, keep: int) -> tuple[int, list[Line]]:
+    """How many lines match, and the last of them by time."""
+    count = 0
+    last: list[Line] = []
+    for log in logs:
+        newest: deque[Line] = deque(maxlen=keep)
+        for written, text in log.lines(since):
+            if wanted(text):
+                count += 1
+                newest.append(Line(log.name, written, text))
+        last += newest
+    last.sort(key=lambda line: line.time.timestamp() if line.time else 0.0)
+    return count, last[max(len(last) - keep, 0) :]
+
+
+def read_page(url: str, path: str, *, timeout: float) -> bytes:
+    """A page of Envoy's administration interface. Proxies of the environment are not used. Raises Unread."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
     try:
@@ -54,10 +113,10 @@ def read_page(url: str, path: str, *, timeout: float = 30.0) -> bytes:
     finally:
         connection.close()
     if found:
-        remedy = (
-            "Look whether the proxy runs there, and whether its administration interface can be reached from the host that the task runs on"
+        raise Unread(
+            f"{url}: expected Envoy's administration interface to answer /{path.partition('?')[0]}, found: {found}; look whether the proxy runs "
+            "there, and whether the host that the task runs on reaches it"
         )
-        raise Rejected(Problem("admin_unreachable", f"{url}/{path.partition('?')[0]}", f"expected Envoy's answer, found: {found}", remedy))
     return page
 
 
