@@ -89,7 +89,10 @@ class Wait:
     """Passes on, later."""
 
     seconds: float = 0.0
-    event: threading.Event | None = None
+    until: Callable[[], None] | None = None
+    """Returns when it is time."""
+    then: Callable[[], None] | None = None
+    """Called when the server has answered."""
 
 
 Fault = Answer | Break | Hang | Wait | None
@@ -211,8 +214,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             __, fault = proxy.ask(self.command, self.path, dict(self.headers.items()), body)
             if isinstance(fault, Wait):
                 proxy.over.wait(fault.seconds)
-                if fault.event:
-                    fault.event.wait(30)
+                if fault.until:
+                    fault.until()
             if isinstance(fault, Answer):
                 return self.answer(fault.status, list(fault.headers.items()), fault.body)
             if isinstance(fault, Break) and not fault.after and not fault.midway:
@@ -225,6 +228,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 status, headers, data = self.pass_on(body)
             except (OSError, http.client.HTTPException):
                 return self.leave(Break())  # the server itself is away
+            if isinstance(fault, Wait) and fault.then:
+                fault.then()
             if isinstance(fault, Hang):
                 self.close_connection = True
                 proxy.over.wait(60)

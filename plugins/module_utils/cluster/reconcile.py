@@ -133,12 +133,14 @@ class Overtaken(ClusterError):
 
     def __init__(self, ref: Ref, now: Manifest | None) -> None:
         if now is None:
-            what = "was deleted by something else"
+            what, left = "was deleted by something else while this run was at work", "it was not made anew"
         else:
             entries = (now.get("metadata") or {}).get("managedFields") or [{}]
             last = max(entries, key=lambda entry: str(entry.get("time") or ""))
-            what = f"was written by field manager {last.get('manager') or '(unnamed)'} at {last.get('time') or 'an unknown time'}"
-        super().__init__(f"{ref} {what} while this run was at work, and differently; it was left as it is, so run again to decide anew")
+            who, when = last.get("manager") or "(unnamed)", last.get("time") or "an unknown time"
+            what = f"was written by field manager {who} at {when}, while this run was at work, and differently"
+            left = "it was left as it is"
+        super().__init__(f"{ref} {what}; {left}, so run again to decide anew")
 
 
 class Stopped(BaseException):

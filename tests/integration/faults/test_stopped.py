@@ -38,7 +38,7 @@ def test_a_signal_in_the_middle_of_a_batch(
     arguments = credentials(through(proxy), 100)
     running = Running(MODULE, arguments)
     until(lambda: len(proxy.writes) >= 40, "the first writes", pause=0.01)
-    running.process.send_signal(number)
+    running.send(number)
     sent = time.monotonic()
     finished = running.finish()
     assert time.monotonic() - sent < 5
@@ -59,7 +59,7 @@ def test_a_signal_while_the_run_is_waiting_for_the_server(
     arguments = credentials(through(proxy), 60)
     running = Running(MODULE, arguments)
     until(lambda: len(proxy.writes) >= 36, "second attempts")
-    running.process.send_signal(number)
+    running.send(number)
     sent = time.monotonic()
     finished = running.finish()
     assert time.monotonic() - sent < 5
@@ -74,7 +74,7 @@ def test_a_signal_before_anything_is_written(spare_api: SpareApi, proxy: FaultPr
     arguments = credentials(through(proxy), count)
     running = Running(MODULE, arguments)
     until(lambda: len(proxy.requests) > min(count, 8), "second attempts")
-    running.process.send_signal(signal.SIGTERM)
+    running.send(signal.SIGTERM)
     sent = time.monotonic()
     finished = running.finish().fails()
     assert time.monotonic() - sent < 5
@@ -87,8 +87,8 @@ def test_a_run_that_is_killed_is_finished_by_the_next(spare_api: SpareApi, proxy
     arguments = credentials(through(proxy), 100)
     running = Running(MODULE, arguments)
     until(lambda: len(proxy.writes) >= 40, "the first writes", pause=0.01)
-    running.process.kill()
-    running.process.wait()
+    running.send(signal.SIGKILL)
+    running.wait()
     time.sleep(0.5)  # what the proxy still passes on
     assert_finishes(spare_api, arguments, set(spare_api.secrets(arguments["namespace"])))
     assert not run(MODULE, {**arguments, **spare_api.login}).ok().result["changed"]
@@ -117,12 +117,12 @@ def test_a_split_credential_is_never_left_without_its_ca(
     running = Running(MODULE, wanted)
     until(lambda: len(proxy.writes) == 1, "the first write", pause=0.01)
     if way == "signal":
-        running.process.send_signal(signal.SIGTERM)
+        running.send(signal.SIGTERM)
         finished = running.finish().fails()
         assert finished.named("applied") == {"two-cacert"} and finished.named("not_tried") == {"two"}
     else:
-        running.process.kill()
-        running.process.wait()
+        running.send(signal.SIGKILL)
+        running.wait()
         until(lambda: bool(spare_api.secrets(place)), "what the proxy still passes on")
     assert set(spare_api.secrets(place)) == {"two-cacert"}
     proxy.reset()
@@ -133,7 +133,7 @@ def test_a_split_credential_is_never_left_without_its_ca(
     running = Running(MODULE, {**wanted, "state": "absent"})
     until(lambda: len(proxy.writes) == 1, "the first deletion", pause=0.01)
     assert proxy.writes[0].name == "two"
-    running.process.send_signal(signal.SIGTERM)
+    running.send(signal.SIGTERM)
     finished = running.finish().fails()
     assert finished.named("applied") == {"two"} and finished.named("not_tried") == {"two-cacert"}
     run(MODULE, {**wanted, **spare_api.login, "state": "absent"}).ok()
