@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..istio.credential import decode
-from ..istio.mounts import Change, File, Request, choose, digests, files, missing, restoration
+from ..istio.mounts import Change, File, Request, alike, choose, digests, files, missing, restoration
 from ..problems import Problem
 from .client import FIELD_MANAGER, ApiError, Cluster, ClusterError
 from .pods import PodError, Ran, run
@@ -225,7 +225,7 @@ def _restore(cluster: Cluster, before: Manifest, change: Change, settings: Setti
         again = wait(cluster, namespace, name, timeout=settings.timeout, notes=notes)
     except ClusterError as error:
         return {"restored": False, "failed": True, "msg": f"{failure}. The previous template could not be put back: {error}"}
-    same = restored["spec"]["template"] == before["spec"]["template"]
+    same = alike(restored["spec"]["template"], before["spec"]["template"])
     if again.complete and same:
         words = f"The previous template was put back, and was rolled out after {again.elapsed:.1f} s; mend the cause and run again"
     elif again.complete:

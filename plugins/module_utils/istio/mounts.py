@@ -163,7 +163,7 @@ def _mount(item: Mapping[str, Any], where: str, absent: bool, problems: list[Pro
             )
         )
     volume = item.get("volume") or _volume_name(secret)
-    if secret and not _LABEL.fullmatch(volume):
+    if item.get("volume") and not _LABEL.fullmatch(volume):
         problems.append(
             Problem(
                 "volume_name_invalid",
@@ -324,11 +324,9 @@ def _part(value: Any, fields: Manifest) -> Any:
         return value
     if isinstance(value, Mapping):
         return {key[2:]: _part(value[key[2:]], below) for key, below in parts.items() if key.startswith("f:") and key[2:] in value}
-    found = []
-    for key, below in parts.items():
-        identity = json.loads(key[2:]) if key.startswith("k:") else {}
-        found += [{**identity, **_part(item, below)} for item in value if identity and identity.items() <= item.items()]
-    return found
+    # in the live order: an apply that orders the items otherwise changes the template, and so replaces every pod
+    owned_items = [(json.loads(key[2:]), below) for key, below in parts.items() if key.startswith("k:")]
+    return [{**key, **_part(item, below)} for item in value for key, below in owned_items if key.items() <= item.items()]
 
 
 def _other_managers(live: Manifest, place: Place, manager: str) -> list[str]:
@@ -435,14 +433,13 @@ def _present(live: Manifest, request: Request, mine: Owned, manager: str) -> Cha
         same = _same(mounts[place], found, mine.mounts.get(place)) and _same(made[name], volumes.get(name), mine.volumes.get(name))
         action: Action = "created" if found is None else "unchanged" if same else "updated"
         planned.append(Planned(mount.path, mount.secret, name, request.container, action))
+    kept: dict[Place, dict[str, Any]] = {}
     for place, mount_of_ours in mine.mounts.items():
-        if place in mounts:
-            continue
-        if request.prune:
+        if place not in mounts and request.prune:
             planned += _going(live, place, mount_of_ours, volumes, manager, notes)
         else:
-            mounts[place] = mount_of_ours
-    return _change(live, mine, mounts, made, planned, notes)
+            kept[place] = mounts.get(place, mount_of_ours)
+    return _change(live, mine, {**kept, **mounts}, made, planned, notes)
 
 
 def _absent(live: Manifest, request: Request, mine: Owned, manager: str) -> Change:
@@ -534,6 +531,17 @@ def restoration(before: Manifest, applied: Manifest, manager: str) -> dict[str, 
         volume["name"]: _restricted(found, volume) for volume in taken.get("volumes") or () if (found := volumes.get(volume["name"]))
     }
     return _manifest(before, {**old_volumes, **mine.volumes}, {**old_mounts, **mine.mounts})
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two templates differ in the order of their lists at most: what an apply adds again stands at the end."""
+    return bool(_sorted(one) == _sorted(other))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted(inner) for key, inner in value.items()}
+    return sorted((_sorted(inner) for inner in value), key=json.dumps) if isinstance(value, list) else value
 
 
 def _restricted(value: Any, to: Any) -> Any:
