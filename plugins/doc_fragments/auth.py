@@ -18,6 +18,8 @@ options:
   context:
     description:
       - The kubeconfig's context to use, or E(K8S_AUTH_CONTEXT).
+      - With O(kubeconfig) or O(context) given, the server and the login are the kubeconfig's; E(K8S_AUTH_HOST), E(K8S_AUTH_API_KEY) and the like are
+        not mixed into it.
     type: str
   host:
     description:
@@ -57,7 +59,8 @@ options:
     aliases: [key_file]
   proxy:
     description:
-      - URL of an HTTP proxy to the API server, or E(K8S_AUTH_PROXY). E(HTTPS_PROXY) and the like are not used.
+      - URL of an HTTP proxy to the API server, or E(K8S_AUTH_PROXY). Where neither is given, the official client decides; from version 37
+        on it uses E(HTTPS_PROXY) and E(NO_PROXY).
     type: str
   no_proxy:
     description:

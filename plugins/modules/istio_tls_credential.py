@@ -470,8 +470,8 @@ def act(call: Call) -> dict[str, Any]:
     call.judge([*duplicates(wanted), *(problem for __, __, problems in prepared for problem in problems)])
     cluster = call.connect()
     live = read(cluster, [ref for ours in wanted for ref in refs(ours)])
-    taken = frozenset(ref for ours in wanted if not ours.absent for __, ref in refs(ours)[:1])
-    units = [plan_credential(ours, live, lambda data: describe_data(data, call.now), taken) for ours in wanted]
+    taken, going = (frozenset(ref for ours in wanted if ours.absent is absent for __, ref in refs(ours)[:1]) for absent in (False, True))
+    units = [plan_credential(ours, live, lambda data: describe_data(data, call.now), taken, going) for ours in wanted]
     call.judge(problems_of(units))
     outcome = execute(cluster, units, check_mode=call.check_mode)
     details = call.params["details"]

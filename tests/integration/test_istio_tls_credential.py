@@ -188,6 +188,10 @@ def test_ca_in_a_credential_of_its_own(mesh: Mesh, issue: Issue, credential_name
     assert [result["changed"] for result in run.results()] == [True, False]
     twice = {"credentials": [{**both["credentials"][0], "ca_certificate_path": str(pair.ca_path)}, both["credentials"][1]]}
     assert codes(mesh.task("istio_tls_credential", twice)) == ["ca_given_twice"]
+    moved = {"credentials": [twice["credentials"][0], {"name": f"{credential_name}-cacert", "state": "absent"}]}
+    run = mesh.playbook([{"meshops.istio.istio_tls_credential": moved}] * 2).ok()
+    assert [result["changed"] for result in run.results()] == [True, False]
+    assert set(data_of(mesh, credential_name)) == {"tls.crt", "tls.key", "ca.crt"}
 
 
 def test_cert_managers_secret_is_left_alone(mesh: Mesh, issue: Issue, credential_name: str) -> None:
