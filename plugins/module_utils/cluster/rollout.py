@@ -251,7 +251,7 @@ def wait(
         present = {pod.name for pod in found.pods}
         for pod in before.values():
             if pod.name not in present:
-                gone.setdefault(pod.name, replace(pod, state="gone", gone_after=round(rollout.elapsed, 1), troubles=()))
+                gone.setdefault(pod.name, replace(pod, state="gone", ready_after=None, gone_after=round(rollout.elapsed, 1), troubles=()))
         before = {pod.name: pod for pod in found.pods}
         rollout.gone = list(gone.values())
         if not rollout.progress or rollout.progress[-1]["state"] != str(found):
