@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puts pip into an empty virtual environment: what ansible-test would download as get_pip_24_2.py, from a host that not everyone can reach.
+"""Puts pip into an empty virtual environment: what ansible-test would download as get_pip_VERSION.py, from a host that not everyone can reach.
 
 tools/sanity.py lays it where ansible-test looks for it. The arguments are those of `pip install`.
 """

@@ -24,6 +24,8 @@ CACHE = ROOT / ".cache" / "sanity"
 VENV = Path(sys.prefix)
 COPY = CACHE / "ansible_collections" / "meshops" / "istio"
 HOME = CACHE / "home"
+BOOTSTRAPS = ("get_pip_24_2.py", "get_pip_23_1_2.py")
+"""The names that ansible-core 2.19 and 2.16 look for; .venv-2.16/bin/python runs the latter's sanity tests."""
 # what pip and git read and keep in the user's home; ansible-test's own files there go into a home of its own
 SHARED = (".cache", ".config", ".gitconfig", ".netrc", ".pip")
 
@@ -57,9 +59,10 @@ def copy_tree() -> None:
 
 
 def lay_out_home() -> None:
-    bootstrap = HOME / ".ansible" / "test" / "cache" / "get_pip_24_2.py"
-    bootstrap.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "tools" / "pip_bootstrap.py", bootstrap)
+    cache = HOME / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for name in BOOTSTRAPS:
+        shutil.copy(ROOT / "tools" / "pip_bootstrap.py", cache / name)
     for name in SHARED:
         theirs, ours = Path.home() / name, HOME / name
         if theirs.exists() and not ours.is_symlink():
