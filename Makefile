@@ -30,7 +30,7 @@ status: ## What of the mesh runs, and whether it is healthy
 	@if [ -x $(VENV)/bin/python ]; then $(SANDBOX) status; else echo "the sandbox was never started: make sandbox"; exit 3; fi
 
 .PHONY: demo
-demo: sandbox ## Carry out the whole Secure Gateways walkthrough, and tell what was proven
+demo: sandbox ## Carry out both walkthroughs, and tell what was proven
 	@. .sandbox/env && python tools/demo.py
 
 CHECK := $(PYTHON) tools/check.py

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries out the whole "Secure Gateways" walkthrough against the running sandbox, as the operator, and tells what was proven.
+"""Carries out both walkthroughs against the running sandbox, as the operator, and tells what was proven.
 
 Called by `make demo`, with `.sandbox/env` sourced. Every check is one of the playbooks' own: the run ends with the first that fails.
 """
@@ -18,15 +18,17 @@ from pathlib import Path
 
 PLAYBOOKS = Path(__file__).resolve().parent.parent / "playbooks"
 STEPS = (
-    ("site", "certificates, credentials, one Gateway with three servers"),
+    ("site", "certificates, credentials, one Gateway with three servers, and an egress gateway that presents a client certificate"),
     ("rotate", "another CA and certificate in place, and back"),
+    ("verify_egress", "what the egress gateway refuses, and a rotation under load"),
     ("cleanup", "everything removed"),
     ("site", "made anew; this is how the sandbox is left"),
 )
-STEP = re.compile(r"A\d+")
-"""The beginning of a check's name: a step of the walkthrough."""
+STEP = re.compile(r"[AB]\d+")
+"""The beginning of a check's name: a step of a walkthrough."""
 TASK = re.compile(r"^TASK \[(.*)\] \*+$")
 RESULT = re.compile(r"^(?:ok|changed): \[[^\]]*\](?: => \(item=(.*?)\)\s*)?$")
+NOT_HERE = re.compile(r"\(item=(not enforced here: .*?)\) => ")
 RECAP = re.compile(r"changed=(\d+)")
 
 
@@ -35,6 +37,8 @@ class Outcome:
     playbook: str
     what: str
     proven: list[str] = field(default_factory=list)
+    not_here: list[str] = field(default_factory=list)
+    """What cannot be proven on this mesh, and was reported as such."""
     changed: int = 0
     seconds: float = 0.0
 
@@ -55,6 +59,8 @@ def run(playbook: str, what: str, env: dict[str, str]) -> Outcome:
                 check = passed[1] or task
                 if STEP.match(check):
                     outcome.proven.append(check)
+            elif missing := NOT_HERE.search(line):
+                outcome.not_here.append(missing[1])
             elif counted := RECAP.search(line):
                 outcome.changed += int(counted[1])
     if process.returncode:
@@ -71,12 +77,14 @@ def main() -> None:
     env = {**os.environ, "KUBECONFIG": os.environ["OPERATOR_KUBECONFIG"], "ANSIBLE_NOCOLOR": "1"}
     env.pop("ANSIBLE_FORCE_COLOR", None)
     outcomes = [run(playbook, what, env) for playbook, what in STEPS]
-    print("\nProven, against a real Istio mesh and with the rights of the shipped Role alone (A1-A35: the steps of Istio's page):")
+    print("\nProven, against a real Istio mesh and with the rights of the shipped Role alone (A1-A35, B1-B32: the steps of Istio's pages):")
     for outcome in outcomes:
         counts = f"{len(outcome.proven)} checks passed, {outcome.changed} tasks changed something, {outcome.seconds:.0f} s"
         print(f"\n  {outcome.playbook}.yml, {outcome.what}: {counts}")
         for check in outcome.proven:
             print(f"    {check}")
+        for check in outcome.not_here:
+            print(f"    ({check})")
     print(f"\n{sum(len(outcome.proven) for outcome in outcomes)} checks passed in {sum(outcome.seconds for outcome in outcomes):.0f} s.")
     print("The sandbox is running: `. .sandbox/env`, then for example `ansible-playbook playbooks/site.yml`, which changes nothing now.")
 
