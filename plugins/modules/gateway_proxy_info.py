@@ -34,7 +34,7 @@ attributes:
 options:
   selector:
     description:
-      - Labels of the gateway's Pods. V({istio: ingressgateway}) by default, unless O(admin_urls) is given; then no Pods are looked for.
+      - "Labels of the gateway's Pods. V({istio: ingressgateway}) by default, unless O(admin_urls) is given; then no Pods are looked for."
       - Pods that are going away are left out.
     type: dict
   namespace:

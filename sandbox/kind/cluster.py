@@ -254,7 +254,7 @@ def up() -> None:
             remove()
         image = node_image(clock)
         # an interruption leaves nothing half made either
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, lambda *__: sys.exit(143))
         try:
             bring_up(image, clock)
         except BaseException:

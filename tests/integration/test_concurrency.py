@@ -214,7 +214,7 @@ def test_a_change_that_is_nobody_s_concern_is_no_reason_to_fail(
     assert (mesh.get("secret", namespace, "raced") or {})["metadata"]["labels"]["team"] == "blue"
 
 
-def void(_: Any) -> None:
+def void(__: Any) -> None:
     return None
 
 

@@ -13,8 +13,10 @@ import pytest
 
 from ..conftest import Pair
 from ..faultproxy import FaultProxy, fault_proxy
-from ..spare import SpareApi, place, spare_api  # noqa: F401 - fixtures
+from ..spare import SpareApi, place, spare_api
 from .judging import BATCH, Credentials
+
+__all__ = ["place", "spare_api"]  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +26,7 @@ def pairs(issue: Callable[..., Pair]) -> list[Pair]:
 
 @pytest.fixture
 def credentials(
-    place: str,  # noqa: F811
+    place: str,
     pairs: list[Pair],
 ) -> Credentials:
     """Arguments for so many credentials, each with one of ten pairs."""
@@ -41,7 +43,7 @@ def credentials(
 
 @pytest.fixture
 def proxy(
-    spare_api: SpareApi,  # noqa: F811
+    spare_api: SpareApi,
     tmp_path: Path,
 ) -> Iterator[FaultProxy]:
     with fault_proxy(spare_api.host, spare_api.ca_path, tmp_path) as started:
