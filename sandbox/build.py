@@ -117,6 +117,8 @@ def _follow(directory: Path, command: Sequence[str | Path], progress: Callable[[
 def versions() -> tuple[str, str, Path]:
     """Of Kubernetes and Istio in go.mod, and where Istio's module is."""
     wanted = ["k8s.io/kubernetes", "istio.io/istio"]
+    # with an empty module cache a module has no directory yet
+    _follow(PROGRAMS, [go.find(), "mod", "download", *wanted], lambda __: "fetching Kubernetes' and Istio's own modules")
     lines = _follow(
         PROGRAMS,
         [go.find(), "list", "-m", "-f", "{{.Version}} {{.Dir}}", *wanted],
