@@ -483,8 +483,9 @@ def proxy_lacks(looks: list[Look], expected: Expected, given: Mapping[str, Any],
             if look.ready != given["ready"] and not look.error:
                 why = "; ".join(look.source.facts["troubles"]) or f"Envoy's state is {look.proxy.state if look.proxy else 'unknown'}"
                 unmet.append(f"{look.source.name}: expected it {'to be' if given['ready'] else 'not to be'} ready, found otherwise ({why})")
-    if len(looks) < given.get("proxies", 1):
-        unmet.append(f"expected {given.get('proxies', 1)} proxies or more, found {len(looks)} ({what})")
+    least = given.get("proxies", 1)
+    if len(looks) < least:
+        unmet.append(f"expected {least} {'proxy' if least == 1 else 'proxies'} or more, found {len(looks)} ({what})")
     return unmet
 
 

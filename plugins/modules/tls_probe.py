@@ -17,7 +17,8 @@ description:
     of its own - and returns how far it came, what certificates were served and what was answered.
   - With O(expect), tries until what is expected is there. A failure can be expected too - then it is a success if the request fails in
     that way, and a failure if it does not.
-  - The request is made from the host that the task runs on. Proxies of the environment are not used, and redirects are not followed.
+  - The request is made from the host that the task runs on, or with O(from_pod) inside a Pod, for example one with a sidecar. Proxies of the
+    environment are not used, and redirects are not followed.
   - Names are compared with the certificate's subject alternative names; a common name alone counts for nothing, as for all current clients.
     Every certificate in O(ca_certificate) is trusted as it is, an intermediate too, as curl and Envoy do.
 extends_documentation_fragment:
@@ -135,6 +136,46 @@ options:
       - Seconds that one request may take in all.
     type: float
     default: 10
+  from_pod:
+    description:
+      - Make the request inside this Pod, as C(kubectl exec ... curl) does. Its container needs C(curl) (7.63 or newer; 7.88 or newer with
+        OpenSSL, so that the served certificates are told), and C(sh) if certificates are given as content or as files of this host.
+      - Certificates, keys, headers and body are handed over on C(curl)'s standard input. They are in no arguments, and leave no files behind.
+    type: dict
+    suboptions:
+      namespace:
+        description:
+          - The Pod's namespace.
+        type: str
+        default: default
+      name:
+        description:
+          - The Pod's name.
+        type: str
+      selector:
+        description:
+          - Labels of the Pod, instead of O(from_pod.name). Of several that run the first one by name makes the request, a ready one if there is any.
+        type: dict
+      container:
+        description:
+          - The container. By default the one that C(kubectl exec) takes, the annotated or first one.
+        type: str
+      api_server:
+        description:
+          - URL of the cluster's API server, or E(K8S_AUTH_HOST) - what other modules call C(host), which is something else here.
+        type: str
+      ca_certificate_path:
+        description:
+          - Path of the trusted CA certificates in the container, instead of O(ca_certificate).
+        type: str
+      client_certificate_path:
+        description:
+          - Path of the client certificate in the container, instead of O(client_certificate).
+        type: str
+      client_private_key_path:
+        description:
+          - Path of the client certificate's private key in the container, instead of O(client_private_key).
+        type: str
   expect:
     description:
       - What should come of the request; everything given must hold.
@@ -243,13 +284,19 @@ options:
 requirements:
   - cryptography
 notes:
-  - The options with which other modules log in to the cluster are accepted, so that C(module_defaults) for the group C(meshops.istio.istio)
-    suits this module too. They are not used, and the C(kubernetes) library is not needed. Mind that O(ca_cert), O(client_cert),
-    O(client_key) and O(validate_certs) are among them; what they are for other clients is here O(ca_certificate_path),
-    O(client_certificate_path), O(client_private_key_path) and O(verify).
+  - The options with which other modules log in to the cluster are used for O(from_pod), which needs the rights C(get) and C(list) on C(pods), and
+    C(get) and C(create) on C(pods/exec), in the Pod's namespace; C(docs/rbac/pods.yaml) grants them. Without O(from_pod) they are accepted,
+    so that C(module_defaults) for the group C(meshops.istio.istio) suits this module too, and not used, and the C(kubernetes) library is not
+    needed.
+  - Mind that O(ca_cert), O(client_cert), O(client_key) and O(validate_certs) are about the cluster; what they are for other clients is here
+    O(ca_certificate_path), O(client_certificate_path), O(client_private_key_path) and O(verify).
+  - C(curl) sends the name that it verifies, so that O(from_pod) takes another O(sni) than O(host) only with O(verify=false). It trusts either the
+    system's CAs or O(ca_certificate). Where it refuses the served chain, a second handshake (for one second at most, after which nothing is
+    sent) shows what was served.
   - Resolving a name, connecting, shaking hands and asking share O(request_timeout).
 seealso:
   - module: ansible.builtin.uri
+  - module: meshops.istio.gateway_proxy_info
   - module: meshops.istio.ingress_tls_gateway
   - module: meshops.istio.istio_tls_credential
 """
@@ -311,6 +358,29 @@ EXAMPLES = r"""
     expect:
       status: 200
       text: Welcome to nginx!
+
+- name: Through the sidecar of a Pod, as an application in the mesh would
+  meshops.istio.tls_probe:
+    from_pod:
+      namespace: default
+      selector: {app: sleep}
+    host: nginx.example.com
+    scheme: http
+    expect:
+      status: 200
+      text: Welcome to nginx!
+
+- name: With the certificates that are mounted there
+  meshops.istio.tls_probe:
+    from_pod:
+      selector: {app: sleep}
+      ca_certificate_path: /etc/nginx-ca-certs/example.com.crt
+      client_certificate_path: /etc/nginx-client-certs/tls.crt
+      client_private_key_path: /etc/nginx-client-certs/tls.key
+    host: nginx.example.com
+    address: my-nginx.mesh-external.svc.cluster.local
+    expect:
+      status: 200
 
 - name: Look what is served, whether it is trusted or not
   meshops.istio.tls_probe:
@@ -431,6 +501,11 @@ timings:
   description: Milliseconds that each stage took, V(dns), V(tcp), V(tls) and V(http) as far as they were reached, and V(total).
   returned: when a request was made
   type: dict
+pod:
+  description: The Pod that made the request (see O(from_pod)), as C(namespace/name), or null.
+  returned: when a request was made
+  type: str
+  sample: default/sleep-7656cf8794-8fhdk
 attempts:
   description: How many requests were made. Everything else is about the last one.
   returned: when a request was made
@@ -451,13 +526,17 @@ unmet:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import content_or_path
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import connect
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.pods import Pod, PodError, pick_pod, run
+from ansible_collections.meshops.istio.plugins.module_utils.live.curl import OUTPUT_KEPT, CurlError, Files, probe_by
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, explain, until
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES, VERSIONS, Request
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES, VERSIONS, Request, Result, probe
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -485,6 +564,21 @@ SPEC: dict[str, Any] = {
     "secret_headers": {"type": "dict", "no_log": True},
     "body": {"type": "raw"},
     "request_timeout": {"type": "float", "default": 10},
+    "from_pod": {
+        "type": "dict",
+        "options": {
+            "namespace": {"type": "str", "default": "default"},
+            "name": {"type": "str"},
+            "selector": {"type": "dict"},
+            "container": {"type": "str"},
+            "api_server": {"type": "str"},
+            "ca_certificate_path": {"type": "str"},
+            "client_certificate_path": {"type": "str"},
+            "client_private_key_path": {"type": "str", "no_log": False},
+        },
+        "mutually_exclusive": [("name", "selector")],
+        "required_one_of": [("name", "selector")],
+    },
     "expect": {
         "type": "dict",
         "options": {
@@ -537,11 +631,40 @@ def expectation(params: Mapping[str, Any]) -> Expect:
     return Expect(**lists, headers=headers, **{name: params.get(name) for name in ("text", "text_regex", "protocol")})
 
 
+def way(call: Call, asked: Request) -> tuple[Callable[[Request], Result], Pod | None]:
+    """How the request is made, and in which Pod if in one."""
+    place = call.params["from_pod"]
+    if place is None:
+        return probe, None
+    if place["selector"] == {}:
+        call.judge([Problem("invalid_request", "from_pod.selector", "expected labels, found none", "name those of the Pod")])
+    call.cluster = cluster = connect({**call.params, "host": place["api_server"]})
+    pod = pick_pod(cluster, place["namespace"], place["name"], place["selector"] or {})
+    container = place["container"] or pod.default_container
+    paths = Files(place["ca_certificate_path"], place["client_certificate_path"], place["client_private_key_path"])
+
+    def in_pod(command: Sequence[str], data: bytes) -> tuple[int, bytes, bytes]:
+        allowed = asked.timeout + 10.0
+        ran = run(cluster, pod.namespace, pod.name, command, container=container, stdin=data, timeout=allowed, keep=OUTPUT_KEPT)
+        return ran.code, ran.stdout, ran.stderr
+
+    made = probe_by(in_pod, paths)
+
+    def attempt(request: Request) -> Result:
+        try:
+            return made(request)
+        except CurlError as error:
+            raise PodError(f"{pod}, container {container}: {error}") from None
+
+    return attempt, pod
+
+
 def act(call: Call) -> dict[str, Any]:
     params = call.params
     if call.check_mode and params["method"] not in SAFE_METHODS:
         return {"changed": False, "skipped": True, "msg": f"{params['method']} may change something, so it is not sent in check mode"}
     asked = request(params)
+    attempt, pod = way(call, asked)
     default_timeout = 0 if params["expect"] is None else 30
     verdict = until(
         asked,
@@ -549,10 +672,12 @@ def act(call: Call) -> dict[str, Any]:
         timeout=default_timeout if params["timeout"] is None else params["timeout"],
         delay=params["delay"],
         consecutive=params["consecutive"],
+        attempt=attempt,
     )
     result = {
         "changed": False,
         **verdict.result.as_result(),
+        "pod": f"{pod.namespace}/{pod.name}" if pod else None,
         "attempts": verdict.attempts,
         "successes": verdict.successes,
         "elapsed": round(verdict.elapsed, 3),
@@ -564,12 +689,12 @@ def act(call: Call) -> dict[str, Any]:
             for given, meant in MISTAKABLE.get(verdict.result.failure or "", ())
             if params[given] is not None and not any(params.get(name) not in (None, True) for name in (meant, meant.removesuffix("_path")))
         ]
-        result |= {"failed": True, "msg": explain(asked, verdict) + "".join(hints)}
+        result |= {"failed": True, "msg": (f"In {pod}: " if pod else "") + explain(asked, verdict) + "".join(hints)}
     return result
 
 
 def main() -> None:
-    run_module(SPEC, act, needs=("cryptography",))
+    run_module(SPEC, act, needs=("cryptography", "kubernetes", "websocket"))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,24 @@ def list_pods(cluster: Cluster, namespace: str | None, selector: Mapping[str, st
     return sorted((pod for pod in pods if pod.phase not in ("Succeeded", "Failed")), key=lambda pod: (pod.namespace, pod.name))
 
 
+def pick_pod(cluster: Cluster, namespace: str, name: str | None, selector: Mapping[str, str]) -> Pod:
+    """The Pod of that name, or the first one by name that the selector matches and that runs, ready ones first. Raises PodError."""
+    if name:
+        pod = get_pod(cluster, namespace, name)
+        if pod is None:
+            raise PodError(f"there is no Pod {name} in namespace {namespace}; correct name or namespace, or give a selector")
+        return pod
+    pods = [pod for pod in list_pods(cluster, namespace, selector) if not pod.terminating]
+    labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+    if not pods:
+        raise PodError(f"there is no Pod with the labels {labels} in namespace {namespace}; correct selector or namespace")
+    running = [pod for pod in pods if pod.running]
+    if not running:
+        found = "; ".join(f"{pod} is {pod.phase}{f' ({trouble})' if (trouble := ', '.join(pod.troubles)) else ''}" for pod in pods[:3])
+        raise PodError(f"no Pod with the labels {labels} in namespace {namespace} runs: {found}")
+    return min(running, key=lambda pod: not pod.ready)
+
+
 def get_pod(cluster: Cluster, namespace: str, name: str) -> Pod | None:
     item = cluster.get(POD, namespace, name)
     return pod_of(item) if item else None
@@ -126,11 +144,14 @@ def run(
     container: str | None = None,
     stdin: bytes | None = None,
     timeout: float = 30.0,
+    keep: int | None = None,
 ) -> Ran:
     """Runs a command in a Pod's container (the default one with None), as `kubectl exec` does without a terminal.
 
     The command's arguments are in the API server's audit log and in the node's list of processes: what is secret belongs in `stdin`, which
-    ends after what is given. Raises PodError where the command does not start, or has not ended within `timeout` seconds (it may go on
+    ends after what is given. Of the standard output `keep` bytes are kept; without it, more than `OUTPUT_LIMIT` is an error.
+
+    Raises PodError where the command does not start, or has not ended within `timeout` seconds (it may go on
     running then), and ApiError where the API server refuses (no such Pod or container, no right to `create` or `get` pods/exec).
     """
     import websocket
@@ -157,6 +178,8 @@ def run(
                 break
             if message and message[0] in output:
                 output[message[0]] += message[1:]
+            if keep is not None:
+                del output[_STDOUT][keep:]
             if sum(map(len, output.values())) > OUTPUT_LIMIT:
                 raise PodError(f"{where}: {command[0]} wrote more than {OUTPUT_LIMIT >> 20} MiB, which is more than is read")
     except (TimeoutError, websocket.WebSocketTimeoutException):

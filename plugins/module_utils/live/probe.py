@@ -605,18 +605,7 @@ def _tls_failure(error: OSError, *, chain: bool, authenticated: bool) -> _Failed
     reason = getattr(error, "reason", None) or ""
     alert = _alert(reason, str(error))
     if alert:
-        said = f"the server's TLS alert says {alert}"
-        if alert == "certificate_required":
-            return _Failed("certificate_required", said, alert)
-        if alert in ("protocol_version", "unrecognized_name"):
-            return _Failed(alert, said, alert)
-        if alert in _ABOUT_CLIENT_CERTIFICATE and authenticated:
-            return _Failed("client_certificate_refused", f"{said} about the client certificate", alert)
-        # Before TLS 1.3 there was no alert of its own for this: OpenSSL and BoringSSL send handshake_failure, Go and others
-        # bad_certificate, once the server's certificate is out and the client answered without one.
-        if chain and not authenticated and (alert == "handshake_failure" or alert in _ABOUT_CLIENT_CERTIFICATE):
-            return _Failed("certificate_required", f"{said} after its certificate was sent and no client certificate came", alert)
-        return _Failed("handshake_failure", said, alert)
+        return _alert_failure(alert, chain=chain, authenticated=authenticated)
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return _Failed("connection_reset", "the server closed the connection during the handshake, without an alert")
     if isinstance(error, ssl.SSLError):
@@ -626,6 +615,22 @@ def _tls_failure(error: OSError, *, chain: bool, authenticated: bool) -> _Failed
             return _Failed("protocol_version", f"no TLS version in common ({reason})")
         return _Failed("handshake_failure", _reason(error))
     return _Failed("connection_reset", f"the connection was reset during the handshake, without an alert ({error.strerror or error})")
+
+
+def _alert_failure(alert: str, *, chain: bool, authenticated: bool) -> _Failed:
+    """What a TLS alert of the server means; see `_tls_failure`."""
+    said = f"the server's TLS alert says {alert}"
+    if alert == "certificate_required":
+        return _Failed("certificate_required", said, alert)
+    if alert in ("protocol_version", "unrecognized_name"):
+        return _Failed(alert, said, alert)
+    if alert in _ABOUT_CLIENT_CERTIFICATE and authenticated:
+        return _Failed("client_certificate_refused", f"{said} about the client certificate", alert)
+    # Before TLS 1.3 there was no alert of its own for this: OpenSSL and BoringSSL send handshake_failure, Go and others
+    # bad_certificate, once the server's certificate is out and the client answered without one.
+    if chain and not authenticated and (alert == "handshake_failure" or alert in _ABOUT_CLIENT_CERTIFICATE):
+        return _Failed("certificate_required", f"{said} after its certificate was sent and no client certificate came", alert)
+    return _Failed("handshake_failure", said, alert)
 
 
 def _alert(reason: str, text: str) -> str | None:
