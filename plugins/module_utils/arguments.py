@@ -101,7 +101,7 @@ def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tup
     """The bytes of `name` or of the file `<name>_path`, and which argument they came from; (None, ...) when neither is given."""
     content, path = options.get(name), options.get(f"{name}_path")
     if content is not None and path is not None:
-        raise Rejected(Problem("given_twice", where, f"both {name} and {name}_path are given", "give one of them"))
+        raise Rejected(Problem("given_twice", f"{where}{name}", f"expected one of {name} and {name}_path, found both", "give one of them"))
     if path is not None and ("-----BEGIN" in path or "\n" in path):
         message = "expected the path of a file, found several lines of text"  # which may be a key, and so is not repeated
         raise Rejected(Problem("path_is_content", f"{where}{name}_path", message, f"give content as {name}"))

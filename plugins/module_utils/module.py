@@ -25,6 +25,7 @@ from .cluster.reconcile import Interrupted, Outcome, Stopped
 from .problems import Problem, Rejected, errors, warnings
 
 _WARNINGS_OF_A_KIND = 4
+_LARGEST_NUMBER = 1e8  # of seconds, that is three years
 
 _LOGIN_NAME = re.compile(r"(token|password|secret|-data|value)$", re.IGNORECASE)  # `value` is a variable's of an exec plugin
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -99,6 +100,18 @@ def _private_keys(value: Any) -> Iterator[str]:
             yield from _private_keys(inner)
 
 
+def _strange_numbers(value: Any, where: str = "") -> Iterator[Problem]:
+    """`nan` and `inf` are floats to Ansible, and so is what no clock can wait for."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _strange_numbers(inner, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _strange_numbers(inner, f"{where}[{number}]")
+    elif isinstance(value, float) and not abs(value) <= _LARGEST_NUMBER:
+        yield Problem("strange_number", where, f"expected a number up to {_LARGEST_NUMBER:g}, found {value}", "correct it")
+
+
 def run_module(
     argument_spec: Mapping[str, Any],
     act: Callable[[Call], dict[str, Any]],
@@ -133,6 +146,7 @@ def run_module(
         module.fail_json(msg=message, **more)
 
     try:
+        call.judge(_strange_numbers(module.params))
         result = act(call)
     except Rejected as rejected:
         fail(_in_one_text(rejected.problems), problems=[problem.as_result() for problem in rejected.problems], changed=False)

@@ -457,6 +457,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks
     problems,
     workload_problems,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 
 TARGET = {"host": {"type": "str", "required": True}, "port": {"type": "int"}, "subset": {"type": "str"}}
@@ -555,6 +556,7 @@ def act(call: Call) -> dict[str, Any]:
     name, namespace, force = params["name"], params["namespace"], params["force_conflicts"]
     more: dict[str, Any] = {}
     if params["state"] == "absent":
+        call.judge(metadata_problems({"kind": "Gateway", "metadata": {"name": name, "namespace": namespace}}, f"Gateway {namespace}/{name}"))
         cluster = call.connect()
         ref = Ref("Gateway", namespace, name)
         belonging = owned(cluster, VIRTUAL_SERVICE, namespace, owned_selector(name))

@@ -305,6 +305,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_mat
     check_material,
     describe_data,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors, warnings
 from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain
@@ -395,9 +396,12 @@ def prepare(call: Call, where: str, options: Mapping[str, Any], anchors: dict[An
     }
     name, namespace, layout = options["name"], options["namespace"], options["layout"]
     where_named = where or f"name {name}: "
+    metadata = {"name": name, "namespace": namespace, "labels": options["labels"], "annotations": options["annotations"]}
+    found = metadata_problems({"kind": "Secret", "metadata": metadata}, where_named.removesuffix(": "))
     if rules["absent"]:
-        return Wanted(Credential(name, namespace, layout), where_named, **rules), None, []
+        return Wanted(Credential(name, namespace, layout), where_named, **rules), None, list(found)
     given, problems = sources(options, where)
+    problems += [problem for problem in found if problem.code in ("label", "annotation")]  # the names are judged as a credential's below
     known = (options["trust_anchors"], options["trust_anchors_path"])
     try:
         if known not in anchors:

@@ -138,6 +138,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile im
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import DESTINATION_RULE, GATEWAY, SECRET, Ref
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import CA_SUFFIX, READ_KEYS, decode, layout_of
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import Demands, describe_data, judge_data
+from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
 from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import Use, uses
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
@@ -180,6 +181,9 @@ def act(call: Call) -> dict[str, Any]:
     namespace = call.params["namespace"]
     names = call.params["names"] or ([call.params["name"]] if call.params["name"] else [])
     demands = Demands(hosts=tuple(call.params["hosts"] or ()), min_remaining=duration(call.params["min_remaining"], where="min_remaining"))
+    for name in names or ["any"]:
+        where = f"name {name}" if names else "namespace"
+        call.judge(metadata_problems({"kind": "Secret", "metadata": {"name": name, "namespace": namespace}}, where))
     cluster = call.connect()
     secrets = secrets_to_show(cluster, namespace, names)
     gateways = list_where_allowed(cluster, GATEWAY, namespace, call.notes)

@@ -65,7 +65,7 @@ def test_content_or_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        ({"private_key": "a", "private_key_path": "b"}, "given_twice", "both private_key and private_key_path are given"),
+        ({"private_key": "a", "private_key_path": "b"}, "given_twice", "expected one of private_key and private_key_path, found both"),
         ({"private_key_path": "/no/such/key"}, "file_unreadable", "found: no such file"),
         ({"private_key_path": "/tmp"}, "file_unreadable", "found: a directory"),
         ({"private_key_path": "/etc/hostname/x"}, "file_unreadable", "found: Not a directory"),

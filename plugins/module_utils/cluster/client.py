@@ -10,6 +10,7 @@ proxy settings; the requests themselves are raw JSON, because its typed layer co
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import re
@@ -500,6 +501,8 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
     from urllib3.util import make_headers
 
     chosen = _authentication(options, os.environ if environment is None else environment)
+    if chosen.get("host") and not _is_url(chosen["host"]):
+        raise ConfigurationError(f"host: expected the API server's URL (https://name:port), found {chosen['host']!r}; correct it")
     configuration = _load(chosen, Configuration())
     if any(chosen.get(option) for option in _LOGINS):  # a login replaces the kubeconfig's as a whole: the server would prefer a certificate
         configuration.api_key, configuration.refresh_api_key_hook = {}, None
@@ -515,8 +518,10 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
         configuration.api_key = {"authorization": f"Bearer {chosen['api_key'].strip()}"}
     if chosen.get("proxy_headers"):
         configuration.proxy_headers = make_headers(**chosen["proxy_headers"])
-    if not re.match(r"https?://[^/]", configuration.host or ""):
-        raise ConfigurationError(f"host: expected the API server's URL (https://name:port), found {configuration.host!r}; correct it")
+    if not _is_url(configuration.host):
+        raise ConfigurationError(f"kubeconfig: expected the API server's URL (https://name:port), found {configuration.host!r}; correct it")
+    if configuration.proxy and not _is_url(configuration.proxy):  # it may hold a login, so it is not repeated
+        raise ConfigurationError("proxy: expected a URL such as http://proxy.example.com:3128, found something else; correct it")
     if "@" in configuration.host:
         raise ConfigurationError("host: expected the API server's URL without a login, found one in it; use username and password")
     configuration.host = host = configuration.host.rstrip("/")
@@ -541,6 +546,17 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
             what = "the token or password" if header.lower() == "authorization" else header
             raise ConfigurationError(f"{what} holds line ends or other characters that no HTTP header can carry; correct it")
     return Cluster(pool=pool, host=host, login=login)  # asking for the login may have put the kubeconfig's host back into configuration
+
+
+def _is_url(text: Any) -> bool:
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
+    try:
+        found = parse_url(str(text or ""))
+    except LocationParseError:
+        return False
+    return found.scheme in ("http", "https") and bool(found.host)
 
 
 def _check_tls_files(configuration: Any) -> None:
@@ -614,6 +630,8 @@ def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
         except config.ConfigException:
             pass
     persist = bool(chosen["persist_config"])
+    complaints = _Complaints()
+    logging.getLogger().addHandler(complaints)  # where the loader tells that a login's plugin failed, and goes on without a login
     try:
         if isinstance(kubeconfig, dict):
             config.load_kube_config_from_dict(kubeconfig, context=context, client_configuration=configuration, persist_config=persist)
@@ -636,7 +654,27 @@ def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
         )
         where = f"context {context!r} of {place}" if context else str(place)
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, (TypeError, AttributeError, KeyError, UnicodeError)):
+            first_line = "expected a kubeconfig (YAML with clusters, users and contexts), found something else"
+        elif mark := getattr(error, "problem_mark", None):
+            first_line = f"expected a kubeconfig in YAML, found {getattr(error, 'problem', None) or 'something else'} in line {mark.line + 1}"
         raise ConfigurationError(
             f"cannot load {where}: {first_line}; check the file with `kubectl config view`, or pass host and api_key"
         ) from None
+    finally:
+        logging.getLogger().removeHandler(complaints)
+    if complaints.said:
+        said = " ".join(complaints.said[0].split())[:300]
+        raise ConfigurationError(f"the kubeconfig's login failed: {said}; see whether `kubectl auth whoami` works with it")
     return configuration
+
+
+class _Complaints(logging.Handler):
+    """What is logged as an error, kept instead of printed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Resource:
         """The URL's path: of one object, of the kind in one namespace, or (without a namespace) in all of them."""
         parts = ["apis" if self.group else "api", self.api_version]
         if namespace and self.namespaced:
-            parts += ["namespaces", namespace]
+            parts += ["namespaces", quote(namespace, safe="")]
         parts.append(self.plural)
         if name:
-            parts.append(name)
+            parts.append(quote(name, safe=""))
         return "/" + "/".join(parts)
 
 

@@ -25,7 +25,7 @@ from .egress import (
     Protocol,
     Resolution,
 )
-from .names import domain_fault, is_address
+from .names import domain_fault, is_address, label_problems
 from .reference import namespace_problems, pair_problems, parse_reference
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -221,8 +221,10 @@ def _gateway(reader: _Reader, where: str, given: Mapping[str, Any]) -> EgressGat
             "expected the labels of the egress gateway's pods, found none",
             "an empty selector would configure every gateway of the mesh: give labels such as {istio: egressgateway}",
         )
+    labels = {str(key): str(value) for key, value in (selector or defaults.selector).items()}
+    reader.problems += label_problems(labels, f"{where}.selector")
     return EgressGateway(
-        selector={str(key): str(value) for key, value in (selector or defaults.selector).items()},
+        selector=labels,
         service=reader.label(where, "service", str(given.get("service", defaults.service))),
         namespace=reader.label(where, "namespace", str(given.get("namespace", defaults.namespace))),
         port=reader.port(f"{where}.port", given.get("port", defaults.port)),

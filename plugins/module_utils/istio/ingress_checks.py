@@ -33,6 +33,7 @@ from .ingress import (
     selects,
     virtual_services,
 )
+from .names import label_problems
 from .reference import Lookup, ca_problems, namespace_problems, pair_problems
 
 Manifest = Mapping[str, Any]
@@ -84,6 +85,7 @@ def _selector(gateway: IngressGateway) -> Found:
         yield Problem(
             "selector_empty", where, "an empty selector is for every gateway of the mesh", "name the labels of the workloads", "warning"
         )
+    yield from label_problems(gateway.selector, where)
 
 
 def _same_hosts(gateway: IngressGateway) -> Found:

@@ -62,7 +62,20 @@ def _metadata(manifest: Manifest, where: str) -> Found:
             f"expected a namespace of up to 63 lower-case letters, digits and '-', found {namespace!r}",
             "name an existing namespace",
         )
-    for key, value in (metadata.get("labels") or {}).items():
+    yield from _labels(metadata.get("labels") or {}, where)
+    for key in metadata.get("annotations") or {}:
+        yield from _key(key, where, "annotation")
+        if key in _FORBIDDEN_ANNOTATIONS:
+            yield Problem("annotation", where, f"istiod refuses the annotation {key} here", "leave it out")
+
+
+def label_problems(labels: Mapping[str, str], where: str) -> tuple[Problem, ...]:
+    """Labels, or a selector made of them."""
+    return tuple(_labels(labels, where))
+
+
+def _labels(labels: Mapping[str, str], where: str) -> Found:
+    for key, value in labels.items():
         yield from _key(key, where, "label")
         if len(value) > 63 or (value and not _QUALIFIED_NAME.fullmatch(value)):
             yield Problem(
@@ -71,10 +84,6 @@ def _metadata(manifest: Manifest, where: str) -> Found:
                 f"expected up to 63 letters, digits, '-', '_' and '.' as the value of label {key}, found {value!r}",
                 "shorten it, or use an annotation, which may hold any text",
             )
-    for key in metadata.get("annotations") or {}:
-        yield from _key(key, where, "annotation")
-        if key in _FORBIDDEN_ANNOTATIONS:
-            yield Problem("annotation", where, f"istiod refuses the annotation {key} here", "leave it out")
 
 
 def _key(key: str, where: str, what: str) -> Found:

@@ -178,7 +178,7 @@ def test_check_mode_asks_but_changes_nothing(run: Run) -> None:
     ("arguments", "told"),
     [
         ({"host": "https://a.example.com"}, "expected a host name or an address, found 'https://a.example.com'"),
-        ({"ca_certificate": "x", "ca_certificate_path": "/x"}, "both ca_certificate and ca_certificate_path"),
+        ({"ca_certificate": "x", "ca_certificate_path": "/x"}, "expected one of ca_certificate and ca_certificate_path, found both"),
         ({"ca_certificate_path": "/does/not/exist.pem"}, "ca_certificate_path /does/not/exist.pem"),
         ({"ca_certificate": "nonsense"}, "ca_certificate: expected one or more certificates in PEM"),
         ({"expect": {"failure": "unkown_ca"}}, "unkown_ca"),
