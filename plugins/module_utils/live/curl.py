@@ -137,13 +137,12 @@ def check_for_curl(request: Request, files: Files) -> list[Problem]:
     ):
         if content and path:
             add(f"from_pod.{name}_path", f"{name} is given too", "Give one of them")
+        if path is not None and not re.fullmatch(r"/[^\x00-\x1f\x7f:]+", path):
+            add(f"from_pod.{name}_path", f"expected an absolute path without a colon, found {path!r}", "Give the path in the container")
     if files.client_private_key and not (files.client_certificate or request.client_certificate):
         add("from_pod.client_private_key_path", "there is a key but no client certificate", "Give from_pod.client_certificate_path too")
     if request.scheme == "http" and any((files.ca, files.client_certificate, files.client_private_key)):
         add("scheme", "plain HTTP takes no CA and no client certificate", "Leave these out, or use scheme https")
-    for name, path in files.__dict__.items():
-        if path is not None and not re.fullmatch(r"/[^\x00-\x1f\x7f:]+", path):
-            add(f"from_pod.{name}_path", f"expected an absolute path without a colon, found {path!r}", "Give the path in the container")
     if request.body is not None and b"\0" in request.body:
         add("body", "a body with zero bytes cannot be handed to curl", "Leave from_pod out for it")
     return problems
@@ -201,7 +200,8 @@ def _quoted(content: bytes) -> bytes:
 def _config(request: Request, ca: str | None, certificate: str | None, key: str | None, body: str | None) -> bytes:
     """curl's configuration: https://curl.se/docs/manpage.html#-K."""
     host = names.normalise(request.host) or request.host
-    defaults = {"Host": _bracketed(host), "User-Agent": "meshops.istio", "Accept": "*/*", "Connection": "close"}
+    defaults = {"Host": _bracketed(host), "User-Agent": "meshops.istio", "Accept": "*/*", "Accept-Encoding": "identity"}
+    defaults["Connection"] = "close"
     given = {header.lower() for header in request.headers}
     headers = {header: value for header, value in defaults.items() if header.lower() not in given} | dict(request.headers)
     flags = ["include", "path-as-is", "http1.1"]
@@ -457,7 +457,7 @@ def _failure(
     if code == 28:
         return _timeout(request, seen, connected=connected, shaken=shaken, resolved=_seconds(told, "time_namelookup") > 0)
     if code == 7:
-        return _refused(message)
+        return _refused(message, verbose)
     alert = _alert_in(message, verbose) if code != 98 else "certificate_required"
     if alert and request.scheme != "http":
         chain = shaken or "handshake, Certificate (11)" in verbose
@@ -505,13 +505,18 @@ def _timeout(request: Request, seen: Mapping[str, Any], *, connected: bool, shak
     return _Failed("http_timeout", f"there was no response within {request.timeout:g} s")
 
 
-def _refused(message: str) -> _Failed:
-    lower = message.lower()
+def _refused(message: str, verbose: str) -> _Failed:
+    """Newer versions tell the reason along the way, and no more than "Couldn't connect to server" at the end."""
+    reasons = re.findall(r"^\* (?:connect to .* failed|Immediate connect fail for .*): (.*)", verbose, re.MULTILINE)
+    said = f"{message} ({reasons[-1].strip()})" if reasons and reasons[-1].strip() not in message else message
+    lower = said.lower()
     if "timed out" in lower or "timeout" in lower:
-        return _Failed("connection_timeout", message)
+        return _Failed("connection_timeout", said)
     if "no route" in lower or "unreachable" in lower:
-        return _Failed("unreachable", message)
-    return _Failed("connection_refused", message)  # newer versions say no more than "Couldn't connect to server"
+        return _Failed("unreachable", said)
+    if "reset by peer" in lower:
+        return _Failed("connection_reset", said)
+    return _Failed("connection_refused", said)
 
 
 def _untrusted(message: str, told: Mapping[str, str]) -> _Failed:
