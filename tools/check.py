@@ -28,7 +28,6 @@ REPORTS = ROOT / ".cache" / "reports"
 DEV, OLDEST = ".venv", ".venv-2.16"
 PYTHON = f"{DEV}/bin/python"
 PURE = ("problems.py", "arguments.py", "tls", "istio", "live", "cluster")
-HEALTHY = 0  # exit code of `sandbox status`
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,13 @@ def run(command: Iterable[str]) -> int:
         return 127
 
 
+def sandbox_is_healthy() -> bool:
+    if not (ROOT / PYTHON).is_file():
+        return False
+    status = subprocess.run([PYTHON, "-m", "sandbox", "status"], cwd=ROOT, env=clean_environment(), capture_output=True, check=False)
+    return status.returncode == 0
+
+
 def counted(step: Step, code: int) -> Tally:
     """A test run counts its tests, every other step itself; a test run that failed without a failed test (no tests, a crash) counts too."""
     report = REPORTS / f"{step.name}.xml"
@@ -157,7 +163,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end_on_signal)
     REPORTS.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    ours = SANDBOX in steps and run((PYTHON, "-m", "sandbox", "status")) != HEALTHY
+    ours = SANDBOX in steps and not sandbox_is_healthy()
     try:
         total = carry_out(steps)
     finally:
