@@ -416,7 +416,9 @@ def act(call: Call) -> dict[str, Any]:
     call.notes += change.notes
     name = live["metadata"]["name"]
     if params["wait"] and not call.check_mode:
-        look(cluster, namespace, name)  # a right that is missing should be known before anything is written
+        found = look(cluster, namespace, name)  # a right that is missing should be known before anything is written
+        if found and not found.complete and applied.changed:
+            call.notes.append(f"when this task began, an earlier rollout was not complete: {found}")
     outcome = execute(cluster, [Unit((applied,))], check_mode=call.check_mode)
     result = call.finish(outcome, deployment=f"{namespace}/{name}", mounts=[mount.as_result() for mount in change.mounts])
     if params["wait"] and not call.check_mode:

@@ -9,7 +9,7 @@ Needs the rights of docs/rbac/mounts.yaml: get deployments, list replicasets and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -23,6 +23,7 @@ Manifest = Mapping[str, Any]
 _POLL = 0.5  # seconds
 _REVISION = "deployment.kubernetes.io/revision"
 _EVENTS_SHOWN = 2  # of a pod
+_SILENCE = "ContainersNotReady"  # what the condition says of every pod that is not ready
 _TEXT_SHOWN = 400  # characters of a message
 
 
@@ -98,9 +99,11 @@ class Rollout:
         if self.complete:
             return []
         found = list(self.look.obstacles)
+        alike: dict[str, list[str]] = {}
         for pod in self.look.new:
             if pod.state != "ready":
-                found.append(f"pod {pod.name} is not ready: {'; '.join(pod.troubles) or 'it says nothing of why'}")
+                alike.setdefault("; ".join(pod.troubles) or "nothing is said of why", []).append(pod.name)
+        found += [f"{'pods' if len(several) > 1 else 'pod'} {', '.join(several)} not ready: {why}" for why, several in alike.items()]
         if not found and self.look.updated < self.look.desired:
             found.append("no new pod has been made yet: look whether kube-controller-manager runs")
         stuck = [pod.name for pod in self.look.pods if pod.generation == "old" and pod.state != "terminating"]
@@ -167,7 +170,16 @@ def _pod(item: Manifest, generation: Literal["new", "old"]) -> PodState:
         return PodState(pod.name, generation, "terminating", troubles=(str(reason),) if reason else ())
     if pod.ready:
         return PodState(pod.name, generation, "ready", _ready_after(item))
-    return PodState(pod.name, generation, "not_ready", troubles=tuple(map(_cut, pod.troubles)))
+    return PodState(pod.name, generation, "not_ready", troubles=tuple(map(_cut, (*pod.troubles, *_ended(item)))))
+
+
+def _ended(item: Manifest) -> Iterator[str]:
+    """How the containers that are started again and again ended the last time. Not their messages, which may be a piece of the log."""
+    status = item.get("status") or {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        last = (one.get("lastState") or {}).get("terminated")
+        if last and not one.get("ready"):
+            yield f"{one['name']} ended with exit code {last.get('exitCode')} ({last.get('reason')})"
 
 
 def _ready_after(item: Manifest) -> float | None:
@@ -265,8 +277,9 @@ def wait(
 
 
 def _explained(cluster: Cluster, namespace: str, pod: PodState, notes: list[str] | None) -> PodState:
-    """A pod that is not ready, with what its events say: why a volume cannot be mounted is told nowhere else."""
-    if pod.state != "not_ready" or pod.generation != "new":
+    """A pod that is not ready and says no more than that, with what its events say: why a volume cannot be mounted is told nowhere else."""
+    silent = all(trouble.startswith(_SILENCE) for trouble in pod.troubles)
+    if pod.state != "not_ready" or pod.generation != "new" or not silent:
         return pod
     resource = replace(EVENT, list_field_selector=f"involvedObject.kind=Pod,involvedObject.name={pod.name}")
     try:
@@ -277,4 +290,4 @@ def _explained(cluster: Cluster, namespace: str, pod: PodState, notes: list[str]
         if notes is not None:
             notes.append(f"events were not looked at: this login may not {error.missing_verb} them in namespace {namespace}")
         return pod
-    return replace(pod, troubles=(*reasons(events), *pod.troubles))
+    return replace(pod, troubles=reasons(events) or pod.troubles)

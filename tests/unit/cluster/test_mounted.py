@@ -255,7 +255,7 @@ def test_a_missing_secret_is_named(api: Any) -> None:
     result = mounting(api({}))
     assert result["failed"]
     assert result["msg"] == (
-        "Deployment recorded-deployments/gateway was not rolled out within 10 s: pod pod-r2 is not ready: FailedMount: secret "
+        "Deployment recorded-deployments/gateway was not rolled out within 10 s: pod pod-r2 not ready: FailedMount: secret "
         '"nginx-client-certs" not found. What was applied stays - the previous pods go on serving; mend the cause and run again, or remove the '
         "mounts (state: absent), or set restore_on_failure"
     )

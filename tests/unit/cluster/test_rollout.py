@@ -258,7 +258,7 @@ def test_a_missing_secret_is_named_when_the_time_is_over() -> None:
     found = waited(api, timeout=10)
     assert not found.complete
     assert 9 <= found.elapsed <= 10
-    assert found.troubles == [f"pod new is not ready: FailedMount: {NOT_FOUND}"]
+    assert found.troubles == [f"pod new not ready: FailedMount: {NOT_FOUND}"]
     assert found.as_result()["pods"][0]["troubles"] == [f"FailedMount: {NOT_FOUND}"]
     assert api.fields == ["involvedObject.kind=Pod,involvedObject.name=new"]  # the old pod is not asked about
 
@@ -266,8 +266,35 @@ def test_a_missing_secret_is_named_when_the_time_is_over() -> None:
 def test_a_crash_is_told_with_the_container() -> None:
     crashing = pod("new", "r2", ready=False, waiting="CrashLoopBackOff")
     assert waited(Api([(deployment(updated=1, total=2, available=1), [OLD, crashing])])).troubles == [
-        "pod new is not ready: istio-proxy: CrashLoopBackOff"
+        "pod new not ready: istio-proxy: CrashLoopBackOff"
     ]
+
+
+def test_a_container_that_ended_tells_how() -> None:
+    last = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "a piece of the log"}}
+    status = {"name": "istio-proxy", "ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}
+    (one,) = judge(deployment(), SETS, [pod("new", "r2", ready=False, containerStatuses=[status])]).pods
+    assert one.troubles == ("istio-proxy: CrashLoopBackOff", "istio-proxy ended with exit code 137 (OOMKilled)")
+
+
+def test_pods_that_fail_alike_are_told_together() -> None:
+    several = [pod(name, "r2", ready=False, waiting="CrashLoopBackOff") for name in ("a", "b")]
+    assert waited(Api([(deployment(updated=2, total=2, replicas=2), several)])).troubles == [
+        "pods a, b not ready: istio-proxy: CrashLoopBackOff"
+    ]
+
+
+def test_what_every_pod_that_is_not_ready_says_gives_way_to_its_events() -> None:
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "ContainersNotReady",
+        "message": "containers with unready status: [istio-proxy]",
+    }
+    silent = pod("new", "r2", ready=False, waiting="ContainerCreating", conditions=[condition])
+    looks = [(deployment(updated=1, total=2, available=1), [OLD, silent])]
+    assert waited(Api(looks, [event("FailedMount", NOT_FOUND)])).troubles == [f"pod new not ready: FailedMount: {NOT_FOUND}"]
+    assert "containers with unready status" in waited(Api(looks)).troubles[0]
 
 
 def test_a_quota_is_told() -> None:
@@ -282,13 +309,13 @@ def test_when_kubernetes_gives_up_so_do_we() -> None:
     api = Api([(deployment(updated=1, total=2, available=1, conditions=[late]), [OLD, STARTING])], [event("FailedMount", NOT_FOUND)])
     found = waited(api, timeout=600)
     assert found.elapsed == 0
-    assert found.troubles == ["Kubernetes waits no longer: has timed out progressing", f"pod new is not ready: FailedMount: {NOT_FOUND}"]
+    assert found.troubles == ["Kubernetes waits no longer: has timed out progressing", f"pod new not ready: FailedMount: {NOT_FOUND}"]
 
 
 def test_events_that_may_not_be_read_become_a_note() -> None:
     notes: list[str] = []
     api = Api([(deployment(updated=1, total=2, available=1), [OLD, STARTING])], may_list_events=False)
-    assert waited(api, notes=notes).troubles == ["pod new is not ready: it says nothing of why"]
+    assert waited(api, notes=notes).troubles == ["pod new not ready: nothing is said of why"]
     assert notes == ["events were not looked at: this login may not list them in namespace n"]
 
 
