@@ -532,16 +532,16 @@ def act(call: Call) -> dict[str, Any]:
 
     started = time.monotonic()
     seconds = params["timeout"] if params["timeout"] is not None else (0 if params["expect"] is None else 30)
-    attempts = 0
+    attempts = 1
 
     def until(attempt: Callable[[], list[str]]) -> list[str]:
         nonlocal attempts
         while True:
-            attempts += 1
             unmet = attempt()
             if not unmet or time.monotonic() - started + params["delay"] >= seconds:
                 return unmet
             time.sleep(params["delay"])
+            attempts += 1
 
     looks: list[Look] = []
     logs: list[Log] = []
