@@ -1,16 +1,17 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook of the whole walkthrough on the oldest ansible-core that meta/runtime.yml admits, with the collections of its time."""
+"""The playbooks of the whole walkthrough on the oldest ansible-core that meta/runtime.yml admits, with the collections of its time."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from .conftest import ROOT, Mesh
+from .conftest import ROOT, Mesh, Run
 
 OLDEST = ROOT / ".venv-2.16"
 
@@ -27,10 +28,20 @@ def test_it_is_the_oldest_that_is_admitted() -> None:
     assert found.startswith("ansible [core 2.16."), found
 
 
-def test_the_whole_walkthrough(mesh: Mesh) -> None:
-    site = mesh.playbook("playbooks/site.yml", venv=OLDEST).ok()
-    checks = [item for result in site.results("tls_probe") for item in result.get("results", [result])]
-    assert len(checks) >= 10, "the walkthrough's checks did not run"
-    assert not any(check.get("skipped") or check.get("failed") for check in checks)
-    again = mesh.playbook("playbooks/site.yml", "--check", "--diff", venv=OLDEST).ok()
-    assert again.changed == []
+def test_the_whole_walkthrough_from_nothing_and_back(mesh: Mesh, tmp_path: Path) -> None:
+    def run(playbook: str, *arguments: str) -> Run:
+        return mesh.playbook(f"playbooks/{playbook}.yml", "-e", f"pki_directory={tmp_path / 'pki'}", *arguments, venv=OLDEST).ok()
+
+    run("cleanup")
+    try:
+        made = run("site", "--diff")
+        checks = [item for result in made.results("tls_probe") for item in result.get("results", [result])]
+        assert len(checks) >= 10, "the walkthrough's checks did not run"
+        assert not any(check.get("skipped") or check.get("failed") for check in checks)
+        assert "PRIVATE KEY" not in made.output
+        assert mesh.get("secret", "istio-system", "httpbin-credential")
+        assert run("site", "--check").changed == []
+    finally:
+        removed = run("cleanup")
+    assert removed.changed
+    assert mesh.get("secret", "istio-system", "httpbin-credential") is None
