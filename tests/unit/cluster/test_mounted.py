@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster import mounted
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER, ApiError
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER, ApiError, Unreachable
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.mounted import Settings, contents, find, inspect, keys_of, settle
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.pods import PodError, Ran
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
@@ -113,7 +113,7 @@ class Api:
         self.applied.append(manifest)
         return self.before
 
-    def run(self, _: Any, namespace: str, pod: str, command: list[str], *, container: str, timeout: float) -> Ran:
+    def run(self, __: Any, namespace: str, pod: str, command: list[str], *, container: str, timeout: float) -> Ran:
         assert container == "istio-proxy"
         self.commands.append(command)
         if "Exec" in self.forbidden:
@@ -280,6 +280,19 @@ def test_a_restoration_that_is_refused_is_told(api: Any, monkeypatch: pytest.Mon
     result = mounting(cluster, Settings(10, True, True))
     assert (result["failed"], result["restored"]) == (True, False)
     assert "could not be put back: permission denied" in result["msg"]
+
+
+def test_what_was_written_is_told_when_the_api_server_goes_away(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = api()
+
+    def silent(*__: Any) -> None:
+        cluster.now += 5
+        raise Unreachable("no answer from the API server at https://api")
+
+    monkeypatch.setattr(cluster, "get", silent)
+    result = mounting(cluster)
+    assert result["failed"] and cluster.now >= 10
+    assert "gateway could not be followed: no answer from the API server at https://api. What was applied stays" in result["msg"]
 
 
 def test_what_this_run_did_not_begin_is_not_undone(api: Any) -> None:
