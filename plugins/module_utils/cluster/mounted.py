@@ -23,7 +23,7 @@ from .client import FIELD_MANAGER, ApiError, Cluster, ClusterError
 from .pods import PodError, Ran, run
 from .reconcile import with_kind
 from .resources import DEPLOYMENT, SECRET
-from .rollout import wait
+from .rollout import PodState, look, wait
 
 State = Literal["same", "same_size", "present", "differs", "missing", "unreadable", "unknown"]
 WRONG: tuple[State, ...] = ("differs", "missing", "unreadable")
@@ -32,6 +32,7 @@ Manifest = Mapping[str, Any]
 
 _TIMEOUT = 30.0  # seconds that a command may take
 _PAUSE = 2.0  # seconds between two looks
+_FAILURES = 3  # so often commands may fail to run: a pod that is scaled away, a connection that ends
 _NO_PROGRAM = "there is no program"  # of pods.run
 
 
@@ -164,57 +165,79 @@ def settle(
 
     `change` is what this run applied, None where it applied nothing. A result with `failed` tells everything that is known.
     """
-    namespace, name = before["metadata"]["namespace"], before["metadata"]["name"]
-    deadline = cluster.clock() + settings.timeout
-    rollout = wait(cluster, namespace, name, timeout=settings.timeout, notes=notes)
-    result: dict[str, Any] = {"rollout": rollout.as_result()}
-    where = f"Deployment {namespace}/{name}"
-    if not rollout.complete:
-        given_up = "" if rollout.look.hopeless else f" within {settings.timeout:g} s"
-        failure = f"{where} was not rolled out{given_up}: {'; '.join(rollout.troubles)}"
-    else:
-        failure = ""
-        if settings.verify and not request.absent and request.mounts:
-            pods = [pod.name for pod in rollout.look.new if pod.state == "ready"]
-            seen = _verify(cluster, namespace, pods, request, deadline, notes)
-            result["verified"] = [one.as_result() for one in seen]
-            if wrong := [f"{file.path} ({_WORDS[state]}) in pod {one.pod}" for one in seen for file, state in one.wrong]:
-                failure = f"{where} was rolled out, but not all files are those of the Secrets: {', '.join(wrong[:5])}"
+    result: dict[str, Any] = {}
+    try:
+        failure, serving = _succeed(cluster, before, request, settings, notes, result)
+    except ClusterError as error:
+        failure, serving = (
+            f"Deployment {before['metadata']['namespace']}/{before['metadata']['name']} could not be followed: {error}",
+            False,
+        )
     if not failure:
         return result
     if change is None:
         return {**result, "failed": True, "msg": f"{failure}. This run changed nothing; mend the cause and run again"}
     if not settings.restore:
-        serving = "the previous pods go on serving; " if any(pod.generation == "old" for pod in rollout.look.pods) else ""
-        remedy = f"{serving}mend the cause and run again, or remove the mounts (state: absent), or set restore_on_failure"
+        still = "the previous pods go on serving; " if serving else ""
+        remedy = f"{still}mend the cause and run again, or remove the mounts (state: absent), or set restore_on_failure"
         return {**result, "failed": True, "msg": f"{failure}. What was applied stays - {remedy}"}
     return {**result, **_restore(cluster, before, change, settings, failure, notes)}
+
+
+def _succeed(
+    cluster: Cluster, before: Manifest, request: Request, settings: Settings, notes: list[str], result: dict[str, Any]
+) -> tuple[str, bool]:
+    """What failed, empty where nothing did, and whether pods of the previous template are left; what is known goes into the result."""
+    namespace, name = before["metadata"]["namespace"], before["metadata"]["name"]
+    where = f"Deployment {namespace}/{name}"
+    deadline = cluster.clock() + settings.timeout
+    rollout = wait(cluster, namespace, name, timeout=settings.timeout, notes=notes)
+    result["rollout"] = rollout.as_result()
+    if not rollout.complete:
+        given_up = "" if rollout.look.hopeless else f" within {settings.timeout:g} s"
+        failure = f"{where} was not rolled out{given_up}: {'; '.join(rollout.troubles)}"
+        return failure, any(pod.generation == "old" and pod.state == "ready" for pod in rollout.look.pods)
+    if not settings.verify or request.absent or not request.mounts:
+        return "", False
+    seen = _verify(cluster, namespace, name, request, deadline, notes)
+    result["verified"] = [one.as_result() for one in seen]
+    wrong = [f"{file.path} ({_WORDS[state]}) in pod {one.pod}" for one in seen for file, state in one.wrong]
+    return f"{where} was rolled out, but not all files are those of the Secrets: {', '.join(wrong[:5])}" if wrong else "", False
 
 
 _WORDS: dict[State, str] = {"differs": "another content", "missing": "not there", "unreadable": "the proxy may not read it"}
 
 
-def _verify(cluster: Cluster, namespace: str, pods: Sequence[str], request: Request, deadline: float, notes: list[str]) -> list[Seen]:
-    """Looks into each pod until its files are the Secrets', or the time is over. The Secrets are read anew each time, as they may change."""
-    if not pods:
-        notes.append("no files were looked at: the Deployment has no pods")
-        return []
+def _verify(cluster: Cluster, namespace: str, name: str, request: Request, deadline: float, notes: list[str]) -> list[Seen]:
+    """Looks into each pod until its files are the Secrets', or the time is over. Pods and Secrets are read anew each time, as they may change."""
+    failures = 0
     while True:
         try:
             expected = files(request, contents(cluster, namespace, request, notes))
+            pods = [pod.name for pod in _current(cluster, namespace, name) if pod.state == "ready"]
             seen = [inspect(cluster, namespace, pod, request.container, expected) for pod in pods]
-        except ApiError as error:
-            if not error.missing_verb:
+        except (ApiError, PodError) as error:
+            if isinstance(error, ApiError) and error.missing_verb:
+                notes.append(f"no files were looked at: {error}")
+                return []
+            failures += 1
+            if failures == _FAILURES:
                 raise
-            notes.append(f"no files were looked at: {error}")
-            return []
-        if cluster.clock() + _PAUSE > deadline or not any(one.wrong for one in seen):
-            break
+        else:
+            if cluster.clock() + _PAUSE > deadline or not any(one.wrong for one in seen):
+                break
         time.sleep(_PAUSE)
+    if not seen:
+        notes.append("no files were looked at: the Deployment has no pods that are ready")
     unknown = sorted({one.pod for one in seen for __, state in one.files if state == "unknown"})
     if unknown:
         notes.append(f"not all files were compared in {', '.join(unknown)}: its container has no sha256sum, cat or wc (a distroless image)")
     return seen
+
+
+def _current(cluster: Cluster, namespace: str, name: str) -> tuple[PodState, ...]:
+    found = look(cluster, namespace, name)
+    return found.new if found else ()
 
 
 def _restore(cluster: Cluster, before: Manifest, change: Change, settings: Settings, failure: str, notes: list[str]) -> dict[str, Any]:

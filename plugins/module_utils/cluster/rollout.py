@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from .client import ApiError, Cluster
+from .client import ApiError, Cluster, Unreachable
 from .pods import pod_of
 from .resources import DEPLOYMENT, EVENT, POD, REPLICA_SET
 
@@ -247,14 +247,20 @@ def wait(
 ) -> Rollout:
     """Waits until the rollout of a Deployment's current template is complete, Kubernetes gives up, or `timeout` seconds have passed.
 
-    The answer says which; it tells of each pod, and of those that are not ready why.
+    The answer says which; it tells of each pod, and of those that are not ready why. Raises Unreachable where nothing answers at the end.
     """
     began = cluster.clock()
     before: dict[str, PodState] = {}
     gone: dict[str, PodState] = {}
     rollout = Rollout(Look(False, 0, 0, 0, 0), timeout=timeout)
     while True:
-        found = look(cluster, namespace, name)
+        try:
+            found = look(cluster, namespace, name)
+        except Unreachable:
+            if cluster.clock() - began + _POLL > timeout:
+                raise
+            sleep(_POLL)  # pods start all the same while an API server does not answer
+            continue
         rollout.elapsed = cluster.clock() - began
         if found is None:
             rollout.look = replace(rollout.look, complete=False, pods=(), obstacles=("the Deployment was deleted meanwhile",))

@@ -319,6 +319,29 @@ def test_changed_files_are_waited_for(api: Any) -> None:
     assert {file["state"] for file in result["verified"][0]["files"]} == {"same"}
 
 
+@pytest.mark.parametrize(("times", "fails"), [(2, False), (3, True)])
+def test_a_connection_that_ends_is_tried_again(api: Any, times: int, fails: bool) -> None:
+    cluster = api()
+    real, ended = cluster.run, iter(range(times))
+
+    def run(*given: Any, **named: Any) -> Ran:
+        if next(ended, None) is not None:
+            raise PodError("Pod n/pod-r2: the connection ended while sha256sum ran (gone); try again")
+        return real(*given, **named)
+
+    mounted.run = run  # the fixture puts it back
+    result = mounting(cluster)
+    assert result.get("failed", False) == fails
+    assert ("verified" in result) != fails
+
+
+def test_without_pods_no_file_is_looked_at(api: Any) -> None:
+    cluster, notes = api(), []
+    cluster.pod = lambda *_: {"metadata": {"name": "p", "namespace": "n"}}
+    assert mounting(cluster, notes=notes)["verified"] == []
+    assert notes == ["no files were looked at: the Deployment has no pods that are ready"]
+
+
 def test_files_that_stay_wrong_are_a_failure(api: Any) -> None:
     cluster = api()
     cluster.kubelet = {"/etc/nginx-client-certs/tls.crt": b"old"}

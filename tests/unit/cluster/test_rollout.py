@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError, Unreachable
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.rollout import Look, judge, look, reasons, wait
 
@@ -251,6 +251,23 @@ def test_nothing_is_waited_for_where_nothing_is_under_way() -> None:
     api = Api([(deployment(updated=1, total=1, available=1), [NEW])])
     assert waited(api).complete
     assert api.now == 100.0
+
+
+def test_an_api_server_that_does_not_answer_for_a_while_is_waited_for() -> None:
+    api = Api([(deployment(updated=1, total=2, available=1), [OLD, STARTING]), (deployment(updated=1, total=1, available=1), [NEW])])
+    answers = iter([True, False, False, True])
+    real = api.get
+
+    def get(*given: Any) -> Any:
+        if next(answers):
+            return real(*given)
+        raise Unreachable("no answer")
+
+    api.get = get  # type: ignore[method-assign]
+    assert waited(api).complete
+    answers = iter([False] * 100)
+    with pytest.raises(Unreachable):
+        waited(api)
 
 
 def test_a_missing_secret_is_named_when_the_time_is_over() -> None:
