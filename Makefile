@@ -55,6 +55,14 @@ test-unit: ## The tests that need no mesh
 test-integration: ## The tests against the mesh
 	@$(CHECK) integration
 
+.PHONY: molecule
+molecule: environment ## The walkthroughs as molecule scenarios on the mesh
+	@$(VENV)/bin/python tools/scenarios.py sandbox
+
+.PHONY: test-kind-draft
+test-kind-draft: ## Everything that needs pods, on a kind cluster
+	@$(CHECK) kind
+
 .PHONY: docs
 docs: environment ## Every module's and role's documentation, in .docs/index.html
 	@$(VENV)/bin/python tools/documentation.py

@@ -30,7 +30,6 @@ SHIPPED = {
     "README.md",
     "changelogs",
     "docs",
-    "extensions",
     "meta",
     "playbooks",
     "plugins",

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the project's checks, all of them even when one fails, and tells at the end what passed and how long it took.
 
-    python3 tools/check.py [lint] [sanity] [unit] [integration]     (without words: everything)
+    python3 tools/check.py [lint] [sanity] [unit] [integration] [kind]     (without words: everything that needs no Docker)
 
-Makes the environments that are missing. Starts the sandbox where it does not run, and then stops it again. Ends with exit code 1 when anything
-failed; the last line counts tests, and every other check as one.
+Makes the environments that are missing. Starts the sandbox and the kind cluster where they do not run, and then stops them again. Ends with
+exit code 1 when anything failed; the last line counts tests, and every other check as one.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def pytest(name: str, venv: str, *paths: str, after: tuple[str, ...] = ("environ
 ENVIRONMENT = Step("environment", (sys.executable, "tools/environment.py", "dev"), ())
 ENVIRONMENT_OLDEST = Step("environment on ansible-core 2.16", (sys.executable, "tools/environment.py", "oldest"), ())
 SANDBOX = Step("sandbox", (PYTHON, "-m", "sandbox", "up"))
+KIND = Step("kind cluster", (PYTHON, "-m", "sandbox.kind", "up"))
 GROUPS = {
     "lint": (
         ENVIRONMENT,
@@ -85,8 +86,16 @@ GROUPS = {
         ENVIRONMENT_OLDEST,
         SANDBOX,
         pytest("integration tests", DEV, "tests/integration", after=(SANDBOX.name, ENVIRONMENT_OLDEST.name)),
+        Step("molecule on the sandbox", (PYTHON, "tools/scenarios.py", "sandbox"), after=(SANDBOX.name,)),
+    ),
+    "kind": (
+        ENVIRONMENT,
+        KIND,
+        Step("molecule on kind", (PYTHON, "tools/scenarios.py", "kind"), after=(KIND.name,)),
+        pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,)),
     ),
 }
+WITHOUT_DOCKER = [name for name in GROUPS if name != "kind"]
 
 
 def clean_environment() -> dict[str, str]:
@@ -156,7 +165,7 @@ def end_on_signal(number: int, __: object) -> NoReturn:
 
 
 def main() -> int:
-    groups = sys.argv[1:] or list(GROUPS)
+    groups = sys.argv[1:] or WITHOUT_DOCKER
     if unknown := [name for name in groups if name not in GROUPS]:
         sys.exit(f"check: {', '.join(unknown)}: expected any of {', '.join(GROUPS)}")
     steps = list(dict.fromkeys(step for group in groups for step in GROUPS[group]))
@@ -167,9 +176,9 @@ def main() -> int:
     try:
         total = carry_out(steps)
     finally:
-        if ours:
-            print("\n==> stop the sandbox, as it was before", flush=True)
-            run((PYTHON, "-m", "sandbox", "down"))
+        for program in ours:
+            print(f"\n==> python -m {program} down, as it was before", flush=True)
+            run((PYTHON, "-m", program, "down"))
     counts = [f"{total.failed} failed"] if total.failed else []
     counts.append(f"{total.passed} passed")
     counts += [f"{total.skipped} skipped"] if total.skipped else []
