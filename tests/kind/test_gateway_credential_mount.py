@@ -90,10 +90,17 @@ def mesh_secret(mesh: Mesh, namespace: str, name: str, content: dict[str, str]) 
 def gateway(mesh: Mesh, issue: Callable[..., Pair]) -> Iterator[Gateway]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     mesh.kubectl("create", "namespace", name)
-    mesh.kubectl("label", "namespace", name, "istio-injection=enabled")
-    made = Gateway(mesh, name, issue("client.example.com"))
-    made.secret("nginx-client-certs", **{"tls.crt": made.pair.certificate, "tls.key": made.pair.private_key})
-    made.secret("nginx-ca-certs", **{"ca-chain.cert.pem": made.pair.ca})
+    try:
+        yield injected(mesh, name, issue("client.example.com"))
+    finally:
+        mesh.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def injected(mesh: Mesh, namespace: str, pair: Pair) -> Gateway:
+    mesh.kubectl("label", "namespace", namespace, "istio-injection=enabled")
+    made = Gateway(mesh, namespace, pair)
+    made.secret("nginx-client-certs", **{"tls.crt": pair.certificate, "tls.key": pair.private_key})
+    made.secret("nginx-ca-certs", **{"ca-chain.cert.pem": pair.ca})
     labels = {"istio": "test-gateway", "sidecar.istio.io/inject": "true"}
     container = {
         "name": "istio-proxy",
@@ -109,17 +116,22 @@ def gateway(mesh: Mesh, issue: Callable[..., Pair]) -> Iterator[Gateway]:
             "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
         },
     }
-    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gateway", "namespace": name}, "spec": spec}
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gateway", "namespace": namespace}, "spec": spec}
     mesh.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    wait(mesh, name, "deployment/gateway")
-    yield made
-    mesh.kubectl("delete", "namespace", name, "--wait=false")
+    wait(mesh, namespace, "gateway")
+    return made
 
 
-def wait(mesh: Mesh, namespace: str, what: str) -> None:
+def wait(mesh: Mesh, namespace: str, deployment: str) -> None:
     deadline = time.monotonic() + 240
-    while "successfully rolled out" not in mesh.kubectl("rollout", "status", what, "-n", namespace, "--timeout=30s", check=False):
-        assert time.monotonic() < deadline, mesh.kubectl("get", "pods", "-n", namespace, "-o", "wide")
+    while True:
+        found = mesh.get("deployment", namespace, deployment) or {}
+        wanted, status = (found.get("spec") or {}).get("replicas"), found.get("status") or {}
+        counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")}
+        if counts == {wanted} and status["observedGeneration"] == found["metadata"]["generation"]:
+            return
+        assert time.monotonic() < deadline, mesh.kubectl("describe", "pods", "-n", namespace)
+        time.sleep(1)
 
 
 def in_pod(mesh: Mesh, namespace: str, pod: str, *command: str, container: str = "istio-proxy") -> str:
@@ -243,7 +255,7 @@ def test_a_quota_is_told(mounted: Gateway) -> None:
 
 def test_another_call_leaves_what_is_mounted_and_replicas_as_they_are(mounted: Gateway) -> None:
     mounted.mesh.kubectl("scale", "deployment/gateway", "-n", mounted.namespace, "--replicas=1")
-    wait(mounted.mesh, mounted.namespace, "deployment/gateway")
+    wait(mounted.mesh, mounted.namespace, "gateway")
     try:
         result = mounted.done(mounts=[{"path": "/etc/again", "secret": "nginx-ca-certs"}])
         spec = mounted.deployment["spec"]
@@ -324,7 +336,7 @@ def outside(mesh: Mesh, namespace: str, issue: Callable[..., Pair]) -> Pair:
     ]
     mesh.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     for name in ("my-nginx", "client"):
-        wait(mesh, namespace, f"deployment/{name}")
+        wait(mesh, namespace, name)
     return client
 
 
