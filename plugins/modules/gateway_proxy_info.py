@@ -128,7 +128,7 @@ options:
             elements: str
           state:
             description:
-              - V(absent) if no proxy may hold it any more.
+              - V(absent) if no proxy may hold it any more. What is only there for listeners that are on their way out does not count.
             type: str
             choices: [present, absent]
             default: present

@@ -673,8 +673,16 @@ def _credential_lacks(proxy: Proxy, expected: ExpectedCredential) -> Iterator[st
 
 
 def _find(proxy: Proxy, name: str) -> list[Secret]:
-    """The secrets that a credential's name means: a Gateway's, and a Gateway API's of whatever namespace."""
-    return [one for one in proxy.secrets if _means(name, one)]
+    """The secrets that a credential's name means: a Gateway's, and a Gateway API's of whatever namespace. Those left out that only
+    listeners on their way out have: Envoy lets these end their connections, and keeps what they were made with."""
+    drained = _references_of(proxy, "draining") - _references_of(proxy, "active", "warming", "static")
+    return [one for one in proxy.secrets if _means(name, one) and one.name not in drained]
+
+
+def _references_of(proxy: Proxy, *states: str) -> set[str]:
+    servers = [server for listener in proxy.listeners if listener.state in states for server in listener.servers]
+    users = [*servers, *(one for one in proxy.originations if one.state in states)]
+    return {name for one in users for name in (*one.credentials, one.ca_credential) if name}
 
 
 def _means(name: str, secret: Secret) -> bool:

@@ -252,6 +252,21 @@ def test_credentials(ingress: Proxy, expected: ExpectedCredential, lacks: list[s
         assert any(lack in one for one in found), found
 
 
+def test_what_only_listeners_on_their_way_out_have_is_not_there_any_more() -> None:
+    pages = recorded("ingress")
+    (listener,) = section(pages, "ListenersConfigDump")["dynamic_listeners"]
+    listener["draining_state"] = listener.pop("active_state")
+    proxy = proxy_of(pages)
+    assert named(proxy, "recorded-good").in_use  # Envoy holds it until they have drained
+    assert judge(proxy, Expected(credentials=(ExpectedCredential("recorded-good", present=False),))) == []
+    assert judge(proxy, Expected(credentials=(ExpectedCredential("recorded-good"),))) != []
+    assert judge(proxy, Expected(servers=(ExpectedServer("good.recorded.example.com"),))) != []
+    listener["active_state"] = listener["draining_state"]  # changed, not removed
+    proxy = proxy_of(pages)
+    assert judge(proxy, Expected(credentials=(ExpectedCredential("recorded-good"),))) == []
+    assert judge(proxy, Expected(credentials=(ExpectedCredential("recorded-good", present=False),))) != []
+
+
 def test_fingerprints_in_any_spelling(ingress: Proxy) -> None:
     printed = fingerprint(ingress, "recorded-good")
     for spelled in (printed, printed.upper(), printed.replace(":", ""), f"sha256 Fingerprint={printed.upper()}"):
