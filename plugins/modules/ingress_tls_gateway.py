@@ -556,7 +556,9 @@ def act(call: Call) -> dict[str, Any]:
     name, namespace, force = params["name"], params["namespace"], params["force_conflicts"]
     more: dict[str, Any] = {}
     if params["state"] == "absent":
-        call.judge(metadata_problems({"kind": "Gateway", "metadata": {"name": name, "namespace": namespace}}, f"Gateway {namespace}/{name}"))
+        call.judge(
+            metadata_problems({"kind": "Gateway", "metadata": {"name": name, "namespace": namespace}}, f"Gateway {namespace}/{name}")
+        )
         cluster = call.connect()
         ref = Ref("Gateway", namespace, name)
         belonging = owned(cluster, VIRTUAL_SERVICE, namespace, owned_selector(name))

@@ -512,7 +512,7 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
             setattr(configuration, attribute, chosen[option])
     for option in ("ca_cert", "client_cert", "client_key"):
         path = chosen.get(option)
-        if path and not os.access(path, os.R_OK):
+        if path and not _is_readable(path):
             raise ConfigurationError(f"{option}: cannot read {path}; name a readable file in PEM format")
     if chosen.get("api_key"):
         configuration.api_key = {"authorization": f"Bearer {chosen['api_key'].strip()}"}
@@ -546,6 +546,13 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
             what = "the token or password" if header.lower() == "authorization" else header
             raise ConfigurationError(f"{what} holds line ends or other characters that no HTTP header can carry; correct it")
     return Cluster(pool=pool, host=host, login=login)  # asking for the login may have put the kubeconfig's host back into configuration
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        return os.access(path, os.R_OK)
+    except ValueError:  # a null byte
+        return False
 
 
 def _is_url(text: Any) -> bool:
@@ -641,7 +648,7 @@ def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
                     "kubeconfig: expected a path or a dictionary, found a kubeconfig's text; parse it with the filter from_yaml"
                 )
             paths = os.pathsep.join(str(Path(part).expanduser()) for part in str(kubeconfig).split(os.pathsep)) if kubeconfig else None
-            if paths and not any(os.access(path, os.R_OK) for path in paths.split(os.pathsep)):
+            if paths and not any(_is_readable(path) for path in paths.split(os.pathsep)):
                 raise ConfigurationError(f"kubeconfig: cannot read {paths}; name an existing, readable file")
             config.load_kube_config(config_file=paths, context=context, client_configuration=configuration, persist_config=persist)
     except ConfigurationError:
@@ -657,7 +664,9 @@ def _load(chosen: Mapping[str, Any], configuration: Any) -> Any:
         if isinstance(error, (TypeError, AttributeError, KeyError, UnicodeError)):
             first_line = "expected a kubeconfig (YAML with clusters, users and contexts), found something else"
         elif mark := getattr(error, "problem_mark", None):
-            first_line = f"expected a kubeconfig in YAML, found {getattr(error, 'problem', None) or 'something else'} in line {mark.line + 1}"
+            first_line = (
+                f"expected a kubeconfig in YAML, found {getattr(error, 'problem', None) or 'something else'} in line {mark.line + 1}"
+            )
         raise ConfigurationError(
             f"cannot load {where}: {first_line}; check the file with `kubectl config view`, or pass host and api_key"
         ) from None
