@@ -681,8 +681,9 @@ def _find(proxy: Proxy, name: str) -> list[Secret]:
 
 def _references_of(proxy: Proxy, *states: str) -> set[str]:
     servers = [server for listener in proxy.listeners if listener.state in states for server in listener.servers]
-    users = [*servers, *(one for one in proxy.originations if one.state in states)]
-    return {name for one in users for name in (*one.credentials, one.ca_credential) if name}
+    clusters = [one for one in proxy.originations if one.state in states]
+    named = {name for server in servers for name in (*server.credentials, server.ca_credential)}
+    return {name for name in named.union(*((*one.credentials, one.ca_credential) for one in clusters)) if name}
 
 
 def _means(name: str, secret: Secret) -> bool:
