@@ -176,7 +176,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end_on_signal)
     REPORTS.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    ours = SANDBOX in steps and not sandbox_is_healthy()
+    ours = ["sandbox"] if SANDBOX in steps and not sandbox_is_healthy() else []
+    if KIND in steps:
+        ours.append("sandbox.kind")
     try:
         total = carry_out(steps)
     finally:
