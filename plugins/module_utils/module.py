@@ -8,8 +8,10 @@ A module hands over its argument spec and a function from `Call` to a result; no
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from .cluster.reconcile import Interrupted, Outcome, Stopped
 from .problems import Problem, Rejected, errors, warnings
 
 _WARNINGS_OF_A_KIND = 4
+_PROBLEMS_SHOWN = 50
 _LARGEST_NUMBER = 1e8  # of seconds, that is three years
 
 _LOGIN_NAME = re.compile(r"(token|password|secret|-data|value)$", re.IGNORECASE)  # `value` is a variable's of an exec plugin
@@ -100,6 +103,20 @@ def _private_keys(value: Any) -> Iterator[str]:
             yield from _private_keys(inner)
 
 
+def _begin(argument_spec: Mapping[str, Any], rules: Mapping[str, Any]) -> _Module:
+    """The module, once its arguments are read. Ansible itself ends with a traceback for a list with an empty item in a dictionary's place, or an
+    infinite integer."""
+    try:
+        return _Module(argument_spec=argument_spec, supports_check_mode=True, **rules)
+    except (TypeError, AttributeError, OverflowError, UnicodeError) as error:
+        message = (
+            "the arguments cannot be read: expected values of the documented types, found something else, such as an empty item in a list "
+            f"({error}); compare them with ansible-doc"
+        )
+        sys.stdout.write(json.dumps({"failed": True, "changed": False, "msg": message}) + "\n")
+        raise SystemExit(1) from None
+
+
 def _strange_numbers(value: Any, where: str = "") -> Iterator[Problem]:
     """`nan` and `inf` are floats to Ansible, and so is what no clock can wait for."""
     if isinstance(value, Mapping):
@@ -124,7 +141,7 @@ def run_module(
 
     `needs` are the third-party libraries that it imports on its way.
     """
-    module = _Module(argument_spec={**(AUTH_OPTIONS if auth else {}), **argument_spec}, supports_check_mode=True, **rules)
+    module = _begin({**(AUTH_OPTIONS if auth else {}), **argument_spec}, rules)
     call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
     def stop(number: int, _frame: Any) -> None:
@@ -198,4 +215,7 @@ def _failures(outcome: Outcome) -> dict[str, Any]:
 def _in_one_text(problems: tuple[Problem, ...]) -> str:
     if len(problems) == 1:
         return str(problems[0])
-    return f"{len(problems)} problems, nothing was changed:\n" + "\n".join(f"- {problem}" for problem in problems)
+    lines = [f"- {problem}" for problem in problems[:_PROBLEMS_SHOWN]]
+    if rest := len(problems) - len(lines):
+        lines.append(f"- and {rest} more, in the result's `problems`")
+    return "\n".join([f"{len(problems)} problems, nothing was changed:", *lines])

@@ -26,6 +26,7 @@ def material() -> dict[str, bytes]:
     middle = pki.issue("Some intermediate", ca, ca=True)
     leaf = pki.issue("a.example.com", ca)
     deep = pki.issue("deep.example.com", middle)
+    responder = pki.issue("Some responder", ca, purposes=("OCSPSigning",), dns=())
     der = serialization.Encoding.DER
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.example.com")]))
     right = serialization.BestAvailableEncryption(PASSPHRASE.encode())
@@ -57,6 +58,7 @@ def material() -> dict[str, bytes]:
         "other ca's crl": pki.crl(other_ca).pem,
         "crl that revokes": pki.crl(ca, revoked=(leaf,)).pem,
         "staple": pki.staple(leaf, ca),
+        "delegated staple": pki.staple(leaf, ca, responder=responder),
         "expired staple": pki.staple(leaf, ca, days=(-9, -2)),
         "other's staple": pki.staple(deep, middle),
         "certificate der": leaf.certificate.der,

@@ -80,7 +80,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"credentials": [c(cert="x")]},
         ["Unsupported parameters", "credentials.cert. Supported"],
     ),
-    "credentials that are no list": (CREDENTIAL, {"credentials": 5}, ["'credentials' must be a list"]),
+    "credentials that are no list": (CREDENTIAL, {"credentials": 5}, ["Value '5' in the sub parameter field 'credentials' must b"]),
     "one credential twice": (
         CREDENTIAL,
         {"credentials": [c(), c()]},
@@ -517,7 +517,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     ),
     "IPv6 as host": (INGRESS, gw(hosts=["::1"]), ["istiod takes no IPv6 address as host, found '::1'. Use '*', or a domain name"]),
     "port 0": (INGRESS, gw(port=0), ["servers[0] (a.example.com): expected a port from 1 to 65535, found 0"]),
-    "a port by name": (INGRESS, gw(port="https"), ["'port'", "'https'"]),
+    "a port by name": (INGRESS, gw(port="https"), ["argument 'port' is of type", "unable to convert to int"]),
     "a mode in lower case": (INGRESS, gw(mode="mutual"), ["value of mode must be one of: SIMPLE, MUTUAL", "got: mutual"]),
     "two sources": (
         INGRESS,

@@ -716,7 +716,7 @@ def _is_for(staple: OcspStaple, leaf: Certificate) -> bool:
         return False
     try:
         digest = hashlib.new(staple.parsed.hash_algorithm.name, leaf.issuer_name.public_bytes()).digest()
-    except ValueError:  # a hash that is not known here: the serial number must do
+    except Exception:  # ValueError, UnsupportedAlgorithm: a hash that is not known here, so the serial number must do
         return True
     return digest == staple.parsed.issuer_name_hash
 

@@ -518,7 +518,7 @@ def read_private_key(data: bytes, *, passphrase: str | bytes | None = None, wher
     _reject_defects(data, blocks, defects, "a private key in PEM", PRIVATE_KEY_LABELS, where)
     keys = [block for block in blocks if block.label in PRIVATE_KEY_LABELS]
     if len(keys) > 1:
-        lines = ", ".join(str(block.line) for block in keys)
+        lines = ", ".join(str(block.line) for block in keys[:5]) + (", …" if len(keys) > 5 else "")
         raise _rejected(
             "several_private_keys",
             where,
@@ -690,9 +690,12 @@ def _load_pkcs12(data: bytes, passphrase: bytes | None, where: str) -> tuple[Any
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     code, what = "wrong_passphrase", "one that does not open it (or the bundle is damaged, or uses an outdated cipher such as RC2)"
+    attempts: tuple[bytes | None, ...] = (passphrase,)
     if not passphrase:
-        what = "none, and the bundle does not open without one"
-    for attempt in (passphrase,) if passphrase else (None, b""):
+        attempts, what = (None, b""), "none, and the bundle does not open without one"
+    elif b"\0" in passphrase:
+        attempts, what = (), "one with a null byte"  # at which the library would abort
+    for attempt in attempts:
         try:
             return load_key_and_certificates(data, attempt)
         except UnsupportedAlgorithm:
@@ -780,6 +783,8 @@ class Crl:
         """Whether it lists the certificate, which must be of the same issuer."""
         if certificate.issuer != self.issuer:
             return False
+        if certificate.serial_number < 0:  # which the library does not look up
+            return any(entry.serial_number == certificate.serial_number for entry in self.parsed)
         return self.parsed.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
 
     def signed_by(self, issuer: Certificate) -> bool | None:

@@ -72,21 +72,24 @@ def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
     blocks: list[Block] = []
     defects: list[str] = []
     number = 0
-    start: tuple[str, int, int] | None = None  # label, offset of BEGIN, offset behind its line
+    start: tuple[str, int, int, int] | None = None  # label, offset of BEGIN, offset behind its line, number of the line
+    line, counted, line_start = 1, 0, 0
     for match in _BOUNDARY.finditer(data):
         at, kind = match.start(), match[1]
-        line_start = data.rfind(b"\n", 0, at) + 1
+        line += data.count(b"\n", counted, at)
+        line_start = max(line_start, data.rfind(b"\n", counted, at) + 1)
+        counted = at
         if at != line_start:
-            defects.append(_off_the_line(data, line_start, at))
+            defects.append(_off_the_line(data[max(line_start, at - 1024) : at], line))
             start = None
             continue
         label = _LABEL.fullmatch(match[2])
         if label is None:
             glued = b"-----BEGIN" in match[2]
             defects.append(
-                f"line {_line(data, at)} holds two boundaries: a line end is missing behind -----END...-----"
+                f"line {line} holds two boundaries: a line end is missing behind -----END...-----"
                 if glued
-                else f"line {_line(data, at)} is no proper PEM boundary (five dashes, BEGIN or END, a label, five dashes)"
+                else f"line {line} is no proper PEM boundary (five dashes, BEGIN or END, a label, five dashes)"
             )
             start = None
             continue
@@ -94,33 +97,26 @@ def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
         if kind == b"BEGIN":
             number += 1
             if start is not None:
-                defects.append(_truncated(number - 1, start[0], _line(data, start[1])))
-            start = (name, at, match.end())
+                defects.append(_truncated(number - 1, start[0], start[3]))
+            start = (name, at, match.end(), line)
         elif start is None:
-            defects.append(f"line {_line(data, at)} ends a block ({name}) that no line begins")
+            defects.append(f"line {line} ends a block ({name}) that no line begins")
         elif start[0] != name:
-            defects.append(
-                f"block {number} begins as {start[0]} in line {_line(data, start[1])} and ends as {name} in line {_line(data, at)}"
-            )
+            defects.append(f"block {number} begins as {start[0]} in line {start[3]} and ends as {name} in line {line}")
             start = None
         else:
-            blocks.append(Block(name, number, _line(data, start[1]), data[start[1] : match.end()], data[start[2] : at]))
+            blocks.append(Block(name, number, start[3], data[start[1] : match.end()], data[start[2] : at]))
             start = None
     if start is not None:
-        defects.append(_truncated(number, start[0], _line(data, start[1])))
+        defects.append(_truncated(number, start[0], start[3]))
     return tuple(blocks), tuple(defects)
-
-
-def _line(data: bytes, at: int) -> int:
-    return data.count(b"\n", 0, at) + 1
 
 
 def _truncated(number: int, label: str, line: int) -> str:
     return f"block {number} ({label}, line {line}) is truncated: it has no END line"
 
 
-def _off_the_line(data: bytes, line_start: int, at: int) -> str:
-    before, line = data[line_start:at], _line(data, at)
+def _off_the_line(before: bytes, line: int) -> str:
     if before.strip() == b"":
         return f"the PEM boundary in line {line} is indented, which Envoy does not read"
     if before.endswith(b"\r"):
