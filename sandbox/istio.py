@@ -145,7 +145,8 @@ def bring_up_istiod() -> Record:
     record = start(istiod())
     kube.apply(layout.SHARE / "crds.yaml")
     kube.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
-    kube.apply_ours("proxies.yaml.in", "backends.yaml.in")
+    # The webhook comes last: istiod, not finding the CRD with which it tries its webhook, takes it for ready and has everything refused.
+    kube.apply_ours("proxies.yaml.in", "backends.yaml.in", "webhook.yaml.in")
     service = f"/api/v1/namespaces/{NAMESPACE}/services/{layout.INGRESS_GATEWAY}/status"
     status = {"status": {"loadBalancer": {"ingress": [{"ip": layout.INGRESS}]}}}
     kube.request("PATCH", service, status, "application/merge-patch+json")

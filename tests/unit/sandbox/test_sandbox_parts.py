@@ -121,7 +121,7 @@ def test_env_can_be_sourced_twice_by_any_shell(before: str, tmp_path: Path) -> N
 def test_manifests_are_complete_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     applied: list[str] = []
     monkeypatch.setattr(kube, "apply", lambda *, text: applied.append(text))
-    kube.apply_ours("istiod.yaml.in", "proxies.yaml.in", "backends.yaml.in")
+    kube.apply_ours("istiod.yaml.in", "proxies.yaml.in", "backends.yaml.in", "webhook.yaml.in")
     documents = list(kube.yaml.safe_load_all(applied[0]))
     assert "${" not in applied[0]
     assert all(document["metadata"]["labels"]["meshops.istio/sandbox"] == "true" for document in documents)
