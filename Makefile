@@ -59,9 +59,13 @@ test-integration: ## The tests against the mesh
 molecule: environment ## The walkthroughs as molecule scenarios on the mesh
 	@$(VENV)/bin/python tools/scenarios.py sandbox
 
-.PHONY: test-kind-draft
-test-kind-draft: ## Everything that needs pods, on a kind cluster
+.PHONY: test-kind
+test-kind: ## Everything that needs pods, and the same scenarios, on a kind cluster
 	@$(CHECK) kind
+
+.PHONY: bench
+bench: sandbox ## How long things take, beside what a user would use instead: alone on the machine, some 10 minutes
+	@$(VENV)/bin/python tests/benchmark/bench.py
 
 .PHONY: docs
 docs: environment ## Every module's and role's documentation, in .docs/index.html
@@ -69,4 +73,4 @@ docs: environment ## Every module's and role's documentation, in .docs/index.htm
 
 .PHONY: clean
 clean: down ## Stop the mesh, and remove everything that was built or cached here
-	rm -rf .ansible .cache .docs .sandbox .venv .venv-2.16 .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .ansible .bench .cache .docs .sandbox .venv .venv-2.16 .mypy_cache .pytest_cache .ruff_cache

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the project's checks, all of them even when one fails, and tells at the end what passed and how long it took.
 
-    python3 tools/check.py [lint] [sanity] [unit] [integration] [molecule] [kind]     (without words: the first four)
+    python3 tools/check.py [lint] [sanity] [unit] [integration] [molecule] [kind]     (without words: all but the last)
 
 Makes the environments that are missing. Starts the sandbox and the kind cluster where they do not run, and then stops them again. Ends with
 exit code 1 when anything failed; the last line counts tests, and every other check as one.
@@ -80,7 +80,9 @@ GROUPS = {
         ENVIRONMENT_OLDEST,
         pytest("unit tests", DEV, "-q", "tests/unit"),
         # the sandbox is no part of the collection, and needs .venv
-        pytest("unit tests on ansible-core 2.16", OLDEST, "-q", "tests/unit", "--ignore=tests/unit/sandbox", after=(ENVIRONMENT_OLDEST.name,)),
+        pytest(
+            "unit tests on ansible-core 2.16", OLDEST, "-q", "tests/unit", "--ignore=tests/unit/sandbox", after=(ENVIRONMENT_OLDEST.name,)
+        ),
     ),
     "integration": (
         ENVIRONMENT,
@@ -100,7 +102,7 @@ GROUPS = {
         pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,)),
     ),
 }
-WITHOUT_DOCKER = ["lint", "sanity", "unit", "integration"]
+WITHOUT_DOCKER = ["lint", "sanity", "unit", "integration", "molecule"]
 
 
 def clean_environment() -> dict[str, str]:

@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import subprocess
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from .conftest import Mesh, Pair, Run
+from .conftest import ROOT, Mesh, Pair, Run
+from .faultproxy import Wait, fault_proxy
 
 Issue = Callable[..., Pair]
 PASSPHRASE = "canary-passphrase-5f1c"
@@ -58,7 +63,7 @@ def aside(value: Any, values: dict[str, str]) -> Any:
 def quiet(mesh: Mesh, tmp_path: Path) -> Callable[..., Run]:
     """Runs tasks as loudly as Ansible can; every file that Ansible or a module makes lands in a directory that is searched afterwards."""
 
-    def run(tasks: list[Any], secrets: set[str], *arguments: str) -> Run:
+    def run(tasks: list[Any], secrets: set[str], *arguments: str, **more: str) -> Run:
         left = tmp_path / "left"
         for name in ("local", "remote", "tmp"):
             (left / name).mkdir(parents=True, exist_ok=True)
@@ -75,6 +80,7 @@ def quiet(mesh: Mesh, tmp_path: Path) -> Callable[..., Run]:
             ANSIBLE_LOCAL_TEMP=str(left / "local"),
             ANSIBLE_REMOTE_TEMP=str(left / "remote"),
             TMPDIR=str(left / "tmp"),
+            **more,
         )
         assert_silent(done, [left], secrets)
         return done
@@ -144,3 +150,337 @@ def test_failing_credential(mesh: Mesh, issue: Issue, credential_name: str, quie
     run = quiet(tasks, secrets)
     assert len(run.failed) == len(bad), run.output
     assert not any("Traceback" in str(result) for result in run.failed)
+
+
+def test_proxies(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run]) -> None:
+    """Envoy holds the keys, and pages with certificates: neither is printed, and not even a certificate."""
+    pair, host = issue("canary.example.com"), f"{credential_name}.example.com"
+    server = {
+        "hosts": [host],
+        "credential_name": credential_name,
+        "routes": [{"destination": {"host": "httpbin.default.svc.cluster.local"}}],
+    }
+    gateway = {"name": credential_name, "namespace": "istio-system", "servers": [server]}
+    log = {"paths": [str(ROOT / ".sandbox" / "logs" / "istio-ingressgateway.log")], "since": "1h"}
+    look = {"admin_urls": ["http://127.0.0.1:15100"], "access_log": log, "timeout": 20}
+    tasks: list[dict[str, Any]] = [
+        {"meshops.istio.istio_tls_credential": {"name": credential_name, **pair.paths}},
+        {"meshops.istio.ingress_tls_gateway": gateway},
+        {"meshops.istio.gateway_proxy_info": {**look, "expect": {"credentials": [{"name": credential_name}]}}},
+        {"meshops.istio.gateway_proxy_info": {**look, "timeout": 0, "expect": {"credentials": [{"name": "nope"}], "rejected": False}}},
+        {"meshops.istio.ingress_tls_gateway": {**gateway, "state": "absent", "servers": []}},
+    ]
+    run = quiet([{**task, "ignore_errors": True} for task in tasks], canaries(pair.private_key, pair.certificate))
+    assert len(run.failed) == 1 and "nope" in run.failed[0]["msg"], run.output
+
+
+# --- every other module
+
+
+def gateway_with_route(name: str, host: str, **more: Any) -> dict[str, Any]:
+    routes = [{"destination": {"host": "httpbin.default.svc.cluster.local"}}]
+    return {"name": name, "namespace": "istio-system", "servers": [{"hosts": [host], "credential_name": name, "routes": routes}], **more}
+
+
+def test_probe(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path) -> None:
+    """The client's key by path, as content and encrypted, a secret header and a body: to a gateway that answers, and in every failure."""
+    served, client = issue("canary.example.com"), issue("client.example.com", ca="clients")
+    locked = encrypted(client, tmp_path).read_text()
+    secrets = canaries(served.private_key, client.private_key, locked) | {PASSPHRASE}
+    address = {"address": mesh.environment["INGRESS_HOST"], "port": int(mesh.environment["SECURE_INGRESS_PORT"])}
+    request = {"host": "canary.example.com", **address, "ca_certificate": served.ca}
+    content = {"client_certificate": client.certificate, "client_private_key": client.private_key}
+    header = {"secret_headers": {"Authorization": f"Bearer {PASSPHRASE}"}}
+    good = [
+        {"client_certificate_path": str(client.certificate_path), "client_private_key_path": str(client.private_key_path)},
+        {**content, **header},
+        {**content, "client_private_key": locked, "client_private_key_passphrase": PASSPHRASE},
+    ]
+    bad = [
+        {**content, "client_private_key": served.private_key},  # does not match
+        {**content, "client_private_key": locked, "client_private_key_passphrase": PASSPHRASE + "x"},
+        {**content, "ca_certificate": client.private_key},
+        {**content, "client_certificate": client.private_key},
+        {**content, "client_private_key_path": client.private_key, "client_private_key": None},
+        {**content, **header, "expect": {"status": 599}, "timeout": 0},
+        {**content, **header, "port": 1, "expect": {"status": 200}, "timeout": 0},
+        {**content, "expect": {"status": "x"}},
+    ]
+    tasks: list[dict[str, Any]] = [
+        {"meshops.istio.istio_tls_credential": {"name": credential_name, **served.paths, "ca_certificate_path": str(client.ca_path)}},
+        {
+            "meshops.istio.ingress_tls_gateway": {
+                **gateway_with_route(credential_name, "canary.example.com"),
+                "servers": [
+                    {**gateway_with_route(credential_name, "canary.example.com")["servers"][0], "mode": "MUTUAL"},
+                ],
+            }
+        },
+        *({"meshops.istio.tls_probe": {**request, **one, "expect": {"status": 200}, "timeout": 20}} for one in good),
+        *({"meshops.istio.tls_probe": {**request, **one}, "ignore_errors": True} for one in bad),
+        {"meshops.istio.ingress_tls_gateway": {"name": credential_name, "namespace": "istio-system", "state": "absent"}},
+    ]
+    run = quiet(tasks, secrets).ok()
+    assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
+
+
+def test_ingress_gateway(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run]) -> None:
+    """It reads credentials to judge what refers to them, and a user may mistake an option for one that takes a key."""
+    pair = issue("canary.example.com")
+    good = gateway_with_route(credential_name, f"{credential_name}.example.com")
+    server = good["servers"][0]
+    bad: list[dict[str, Any]] = [
+        {**good, "servers": [{**server, "credential_name": pair.private_key}]},
+        {**good, "servers": [{**server, "private_key": pair.private_key}]},
+        {**good, "servers": [{**server, "hosts": [pair.private_key]}]},
+        {**good, "annotations": {"key": pair.private_key}, "labels": {"key": pair.private_key}},
+        {**good, "namespace": "no-such-namespace"},
+    ]
+    module = "meshops.istio.ingress_tls_gateway"
+    tasks: list[dict[str, Any]] = [
+        {"meshops.istio.istio_tls_credential": {"name": credential_name, **pair.paths}},
+        {module: good},
+        *({module: one, "ignore_errors": True} for one in bad),
+        {module: {**good, "state": "absent"}},
+    ]
+    run = quiet(tasks, canaries(pair.private_key)).ok()
+    assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
+
+
+def test_origination(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run]) -> None:
+    client = issue("client.example.com", ca="clients")
+    good = {
+        "name": credential_name,
+        "host": f"{credential_name}.example.org",
+        "credential_name": credential_name,
+        "resolution": "STATIC",
+        "endpoints": [{"address": "127.0.0.99", "ports": {"https": 443}}],
+    }
+    bad: list[dict[str, Any]] = [
+        {**good, "credential_name": client.private_key},
+        {
+            **good,
+            "certificate_files": {"certificate": "/c", "private_key": client.private_key, "ca_certificate": "/a"},
+            "credential_name": None,
+        },
+        {**good, "host": client.private_key},
+        {**good, "private_key": client.private_key},
+        {**good, "name": f"{credential_name}-none", "credential_name": f"{credential_name}-none"},
+    ]
+    module = "meshops.istio.egress_mtls_origination"
+    tasks: list[dict[str, Any]] = [
+        {"meshops.istio.istio_tls_credential": {"name": credential_name, **client.paths, "ca_certificate_path": str(client.ca_path)}},
+        {module: good},
+        *({module: one, "ignore_errors": True} for one in bad),
+        {module: {**good, "state": "absent"}},
+    ]
+    run = quiet(tasks, canaries(client.private_key)).ok()
+    assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
+
+
+def test_mount(mesh: Mesh, issue: Issue, namespace: str, quiet: Callable[..., Run]) -> None:
+    """It reads the Secret to tell what is mounted. With pods, whose files are compared too: tests/kind."""
+    pair = issue("client.example.com")
+    template = {"metadata": {"labels": {"istio": "gateway"}}, "spec": {"containers": [{"name": "istio-proxy", "image": "auto"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"istio": "gateway"}}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gateway", "namespace": namespace}, "spec": spec}
+    mesh.kubectl("create", "-f", "-", stdin=json.dumps(deployment))
+    mount = {"path": "/etc/certs", "secret": "certs", "keys": ["tls.crt", "tls.key"]}
+    good = {"name": "gateway", "namespace": namespace, "mounts": [mount], "wait": False}
+    bad: list[dict[str, Any]] = [
+        {**good, "mounts": [{**mount, "keys": ["ca.crt"]}]},
+        {**good, "mounts": [{**mount, "secret": pair.private_key}]},
+        {**good, "mounts": [{**mount, "path": pair.private_key}]},
+        {**good, "wait": True, "timeout": 2},
+    ]
+    module = "meshops.istio.gateway_credential_mount"
+    tasks: list[dict[str, Any]] = [
+        {"meshops.istio.istio_tls_credential": {"name": "certs", "namespace": namespace, **pair.paths}},
+        {module: good},
+        *({module: one, "ignore_errors": True} for one in bad),
+        {module: {**good, "state": "absent"}},
+    ]
+    run = quiet(tasks, canaries(pair.private_key), login="admin").ok()
+    assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
+
+
+# --- roles, as they fail; as they succeed: the walkthroughs in test_playbooks.py and test_egress_playbooks.py
+
+
+def test_failing_roles(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path) -> None:
+    one, two = issue("canary.example.com"), issue("canary.example.com")
+    mixed = {"name": credential_name, "certificate": one.certificate, "private_key": two.private_key}
+    check = {"name": "refused", "host": "canary.example.com", "client_certificate": one.certificate, "client_private_key": two.private_key}
+    broken = tmp_path / "pki"
+    broken.mkdir()
+    (broken / "root.key").write_text(one.private_key.replace("A", "B"))
+    server = {"name": "canary", "host": "canary.example.com", "certificate_path": "/none", "private_key_path": "/none"}
+    roles: list[tuple[str, dict[str, Any]]] = [
+        ("ingress_tls", {"ingress_tls_credentials": [mixed]}),
+        ("ingress_tls", {"ingress_tls_credentials": [{**mixed, "private_keys": one.private_key}]}),
+        ("ingress_tls", {"ingress_tls_checks": [check]}),
+        ("ingress_tls", {"ingress_tls_checks": [{**check, "private_key": one.private_key}]}),
+        ("egress_mtls", {"egress_mtls_credentials": [mixed]}),
+        ("egress_mtls", {"egress_mtls_checks": [{**check, "address": "127.0.0.1", "scheme": "https"}]}),
+        ("egress_mtls", {"egress_mtls_ca_secrets": [{"name": credential_name, "ca_certificate_path": str(one.private_key_path)}]}),
+        ("pki", {"pki_directory": str(broken), "pki_authorities": [{"name": "root", "subject": {"CN": "root"}}]}),
+        ("pki", {"pki_directory": str(broken), "pki_authorities": [{"name": "root", "subject": one.private_key}]}),
+        ("sample_workloads", {"sample_workloads_external": [{**server, "ca_certificate_path": "/none", "key": one.private_key}]}),
+    ]
+    for role, variables in roles:
+        tasks_from = "egress" if role == "sample_workloads" else "main"
+        task = {"ansible.builtin.include_role": {"name": f"meshops.istio.{role}", "tasks_from": tasks_from}, "vars": variables}
+        run = quiet([task], canaries(one.private_key, two.private_key))
+        assert run.code != 0 or role == "pki", f"{role} {list(variables)} did not fail: {run.output}"
+
+
+# --- other places than the output: what is kept by others, and what can be seen while a module works
+
+
+def good_and_bad(name: str, one: Pair, two: Pair) -> list[dict[str, Any]]:
+    module = "meshops.istio.istio_tls_credential"
+    content = {"certificate": one.certificate, "private_key": one.private_key}
+    return [
+        {module: {"name": name, **content}},
+        {module: {"credentials": [{"name": name, **content}], "details": "all"}},
+        {module: {"name": name, **content, "private_key": two.private_key}, "ignore_errors": True},
+        {module: {"name": name, **content, "unknown": two.private_key}, "ignore_errors": True},
+        {"meshops.istio.istio_tls_credential_info": {"name": name}},
+    ]
+
+
+@pytest.mark.parametrize("callback", ["ansible.posix.json", "tree"])
+def test_callbacks_that_keep_everything(
+    mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path, callback: str
+) -> None:
+    one, two = issue(), issue()
+    trees = tmp_path / "left" / "tree"
+    wanted = {"ANSIBLE_CALLBACKS_ENABLED": "record,tree", "ANSIBLE_CALLBACK_TREE_DIR": str(trees)}
+    if callback != "tree":
+        wanted = {"ANSIBLE_STDOUT_CALLBACK": callback}
+    run = quiet(good_and_bad(credential_name, one, two), canaries(one.private_key, two.private_key), **wanted).ok()
+    if callback == "tree":
+        assert "fingerprint_sha256" in "".join(path.read_text() for path in trees.iterdir())
+    else:
+        assert "fingerprint_sha256" in run.output, "the callback tells whole results"
+    assert len(run.failed) == 2
+
+
+def test_runners_event_files(mesh: Mesh, issue: Issue, credential_name: str, tmp_path: Path) -> None:
+    """As AWX runs it: every event, with its result, in a file."""
+    import ansible_runner
+
+    one, two = issue(), issue()
+    values: dict[str, str] = {}
+    tasks = aside(good_and_bad(credential_name, one, two), values)
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    project = tmp_path / "runner" / "project"
+    project.mkdir(parents=True)
+    (project / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = ansible_runner.run(
+        private_data_dir=str(tmp_path / "runner"),
+        playbook="play.yml",
+        inventory=mesh.environment["ANSIBLE_INVENTORY"],
+        cmdline=f"-vvvv --diff -e@{tmp_path / 'values.json'}",
+        envvars={**mesh.env("operator"), "ANSIBLE_NOCOLOR": "1"},
+        quiet=True,
+    )
+    assert done.status == "successful", done.stdout.read()
+    artifacts = tmp_path / "runner" / "artifacts"
+    events = list(artifacts.rglob("job_events/*.json"))
+    assert len(events) > 10 and any("fingerprint_sha256" in path.read_text() for path in events)
+    assert_silent(Run(0, done.stdout.read(), []), [artifacts], canaries(one.private_key, two.private_key))
+
+
+def tree_of(pid: int) -> list[Path]:
+    """/proc directories of a process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            children.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found, ahead = [], [pid]
+    while ahead:
+        found.append(ahead.pop())
+        ahead += children.get(found[-1], [])
+    return [Path(f"/proc/{one}") for one in found]
+
+
+def open_files(process: Path) -> Iterator[Path]:
+    """Regular files on disk that a process has open; memory that looks like one (memfd) leaves no trace and does not count."""
+    for link in (process / "fd").glob("*"):
+        with contextlib.suppress(OSError):
+            target = str(link.readlink())
+            if target.startswith("/") and not target.startswith(("/memfd:", "/dev/", "/proc/")):
+                yield link
+
+
+@pytest.mark.parametrize("module", ["istio_tls_credential", "tls_probe"])
+def test_nothing_can_be_seen_while_a_module_works(mesh: Mesh, issue: Issue, namespace: str, tmp_path: Path, module: str) -> None:
+    """The module is held in the middle of its work; then arguments, environments, open files and temporary files are searched."""
+    pair = issue("canary.example.com")
+    secrets = canaries(pair.private_key)
+    config = yaml.safe_load(Path(mesh.environment["KUBECONFIG"]).read_text())
+    ca = tmp_path / "api-ca.crt"
+    ca.write_bytes(base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go_on.wait(60)
+
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with contextlib.ExitStack() as stack:
+        stack.callback(go_on.set)
+        if module == "istio_tls_credential":
+            proxy = stack.enter_context(fault_proxy(config["clusters"][0]["cluster"]["server"], ca, tmp_path))
+            proxy.decide = lambda request: Wait(until=hold) if request.is_write else None
+            login = {"host": proxy.url, "ca_cert": str(proxy.ca_path), "api_key": config["users"][0]["user"]["token"]}
+            arguments = {
+                **login,
+                "name": "canary",
+                "namespace": namespace,
+                "certificate": pair.certificate,
+                "private_key": pair.private_key,
+            }
+        else:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def accept() -> None:
+                connection, __ = listener.accept()  # and no handshake comes
+                with connection:
+                    hold()
+
+            threading.Thread(target=accept, daemon=True).start()
+            port = listener.getsockname()[1]
+            client = {"client_certificate": pair.certificate, "client_private_key": pair.private_key}
+            arguments = {"host": "canary.example.com", "address": "127.0.0.1", "port": port, "request_timeout": 50, **client}
+        values: dict[str, str] = {}
+        tasks = aside([{f"meshops.istio.{module}": arguments, "register": "done", "ignore_errors": True}], values)
+        (tmp_path / "values.json").write_text(json.dumps(values))
+        playbook = tmp_path / "play.yml"
+        playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+        places = {
+            "TMPDIR": temporary,
+            "ANSIBLE_LOCAL_TEMP": temporary / "local",
+            "ANSIBLE_REMOTE_TEMP": temporary / "remote",
+            "HOME": temporary,
+        }
+        environment = {**mesh.env(), **{name: str(path) for name, path in places.items()}}
+        command = ["ansible-playbook", str(playbook), f"-e@{tmp_path / 'values.json'}"]
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        stack.callback(process.kill)
+        assert held.wait(60), "the module did not come as far as that"
+        seen = {path: path.read_bytes() for one in tree_of(process.pid) for path in (one / "cmdline", one / "environ")}
+        assert len(seen) >= 4 and any(b"ansible" in content for content in seen.values())
+        for one in tree_of(process.pid):
+            seen |= {path: path.read_bytes() for path in open_files(one) if path.stat().st_size < 10**7}
+        seen |= {path: path.read_bytes() for path in temporary.rglob("*") if path.is_file()}
+        go_on.set()
+        output, __ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    for path, content in seen.items():
+        leaked = [secret for secret in secrets if secret.encode() in content]
+        assert not leaked, f"{len(leaked)} pieces of a key in {path}"
+    left = [path for path in temporary.rglob("*") if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets)]
+    assert not left
