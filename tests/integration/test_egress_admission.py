@@ -14,7 +14,8 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects
 
 from .conftest import Mesh
 
-NGINX: dict[str, Any] = {"name": "nginx", "host": "nginx.example.com", "credential_name": "client-credential"}
+# a name that nothing of the walkthrough has
+PARTNER: dict[str, Any] = {"name": "admitted", "host": "nginx.example.com", "credential_name": "client-credential"}
 FILES = {"certificate": "/c/tls.crt", "private_key": "/c/tls.key", "ca_certificate": "/ca/ca.crt", "crl": "/ca/ca.crl"}
 
 
@@ -46,7 +47,7 @@ FILES = {"certificate": "/c/tls.crt", "private_key": "/c/tls.key", "ca_certifica
     ],
 )
 def test_admitted(mesh: Mesh, changes: dict[str, Any]) -> None:
-    (one,) = from_arguments({**NGINX, **changes})
+    (one,) = from_arguments({**PARTNER, **changes})
     objects = manifests(one, labels={"team": "shop"}, annotations={"ticket": "42"})
     printed = mesh.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(objects))
     assert printed.count("created (server dry run)") == len(objects)

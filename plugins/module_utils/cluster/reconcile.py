@@ -131,12 +131,13 @@ class Outcome:
 class Overtaken(ClusterError):
     """Something else changed, made or deleted the object after it was read."""
 
-    def __init__(self, ref: Ref, now: Manifest | None) -> None:
+    def __init__(self, ref: Ref, before: Manifest | None, now: Manifest | None) -> None:
         if now is None:
             what, left = "was deleted by something else while this run was at work", "it was not made anew"
         else:
-            entries = (now.get("metadata") or {}).get("managedFields") or [{}]
-            last = max(entries, key=lambda entry: str(entry.get("time") or ""))
+            known, entries = ((item or {}).get("metadata", {}).get("managedFields") or [{}] for item in (before, now))
+            # times are whole seconds: of two entries of the same second it is the one that was not there before
+            last = max(entries, key=lambda entry: (str(entry.get("time") or ""), entry not in known))
             who, when = last.get("manager") or "(unnamed)", last.get("time") or "an unknown time"
             what = f"was written by field manager {who} at {when}, while this run was at work, and differently"
             left = "it was left as it is"
@@ -341,7 +342,7 @@ def _send(cluster: Cluster, write: Write, basis: Manifest | None, *, dry_run: bo
         except ApiError as error:
             if not error.is_stale:
                 raise
-            raise Overtaken(ref, cluster.get(resource, ref.namespace, ref.name)) from None
+            raise Overtaken(ref, basis, cluster.get(resource, ref.namespace, ref.name)) from None
         return None
     for __ in range(_RACES):
         try:
@@ -353,9 +354,9 @@ def _send(cluster: Cluster, write: Write, basis: Manifest | None, *, dry_run: bo
         if now is not None and _is_done(write.manifest, basis, now):
             return now  # another run wanted the same; or this very request was carried out, and its answer lost
         if now is None or basis is None or not _is_same_to(write.manifest, basis, now):
-            raise Overtaken(ref, now)
+            raise Overtaken(ref, basis, now)
         basis = now
-    raise Overtaken(ref, now)
+    raise Overtaken(ref, basis, now)
 
 
 def _expecting(basis: Manifest | None, manifest: Manifest) -> Manifest:

@@ -17,6 +17,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.client impor
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import (
     Interrupted,
     Outcome,
+    Overtaken,
     Unit,
     execute,
     plan_apply,
@@ -203,3 +204,10 @@ def test_a_run_that_is_stopped_does_not_wait() -> None:
     with pytest.raises(ClusterError):
         cluster.get(SECRET, "n", "a")
     assert cluster.requests == {"get": 1}
+
+
+def test_of_two_that_wrote_in_the_same_second_the_one_that_came_is_named() -> None:
+    ours, theirs, older = ({"manager": name, "time": f"2026-01-01T00:00:0{second}Z"} for name, second in (("a", 5), ("b", 5), ("c", 4)))
+    before, now = ({"metadata": {"managedFields": entries}} for entries in ([older, ours], [older, ours, theirs]))
+    assert "field manager b at 2026-01-01T00:00:05Z" in str(Overtaken(REF, before, now))
+    assert "field manager a at 2026-01-01T00:00:05Z" in str(Overtaken(REF, before, before))
