@@ -31,6 +31,7 @@ _PROBLEMS_SHOWN = 50
 _LARGEST_NUMBER = 1e8  # of seconds, that is three years
 
 _LOGIN_NAME = re.compile(r"(token|password|secret|-data|value)$", re.IGNORECASE)  # `value` is a variable's of an exec plugin
+_PRIVATE_KEY = re.compile(r"PRIVATE KEY-----(.*?)(?:-----|\Z)", re.DOTALL)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -67,11 +68,15 @@ class Call:
 
 class _Module(AnsibleModule):
     """Keeps more out of the log and of the result than `no_log` does: private keys that were given where none belongs (a path, a
-    certificate), and the logins in a kubeconfig."""
+    certificate, an option that does not exist), and the logins in a kubeconfig."""
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        # before the arguments are judged: Ansible's own refusal shows all of them
+        self.no_log_values.update(_misplaced_keys(self.params, self.argument_spec), _logins(self.params.get("kubeconfig")))
 
     def _log_invocation(self) -> None:
         params = self.params
-        self.no_log_values.update(_private_keys(params), _logins(params.get("kubeconfig")))
         # Ansible would log lists as Python prints them, where it does not recognise a secret of several lines
         self.params = {name: f"({len(value)} items)" if isinstance(value, dict | list) else value for name, value in params.items()}
         super()._log_invocation()
@@ -90,17 +95,21 @@ def _logins(kubeconfig: Any, name: str = "") -> Iterator[str]:
         yield kubeconfig
 
 
-def _private_keys(value: Any) -> Iterator[str]:
-    """Every string in a module's parameters that holds a private key."""
+def _misplaced_keys(value: Any, spec: Mapping[str, Any]) -> Iterator[str]:
+    """Every private key outside of the options that take one (`no_log`), as a whole and line by line: a message may quote it in another way."""
     if isinstance(value, str):
         if "PRIVATE KEY-----" in value:
             yield value
+            for block in _PRIVATE_KEY.findall(value):
+                yield from (line for line in re.split(r"\s+|\\n", block) if len(line) >= 16)
     elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _private_keys(inner)
+        for name, inner in value.items():
+            option = spec.get(name) or {}
+            if not option.get("no_log"):
+                yield from _misplaced_keys(inner, option.get("options") or {})
     elif isinstance(value, list):
         for inner in value:
-            yield from _private_keys(inner)
+            yield from _misplaced_keys(inner, spec)
 
 
 def _begin(argument_spec: Mapping[str, Any], rules: Mapping[str, Any]) -> _Module:

@@ -32,8 +32,9 @@ class Run:
     records: list[dict[str, Any]]
 
     def results(self, action: str = "") -> list[dict[str, Any]]:
-        """The results of all tasks, or of one module's, in order."""
-        return [record["result"] for record in self.records if record["action"].rpartition(".")[2].startswith(action)]
+        """The results of all tasks that were not skipped, or of one module's, in order."""
+        ran = [record for record in self.records if record["status"] != "skipped"]
+        return [record["result"] for record in ran if action in ("", record["action"].rpartition(".")[2])]
 
     @property
     def failed(self) -> list[dict[str, Any]]:

@@ -277,3 +277,22 @@ def test_of_a_kubeconfig_only_the_logins_are_hidden(run: Run) -> None:
     result = run(lambda call: {"changed": False, "told": ["u", "aws", "/home/me/.kube/config"]}, kubeconfig=LOGIN)
     assert result["told"] == ["u", "aws", "/home/me/.kube/config"]
     assert result["invocation"]["module_args"]["kubeconfig"]["users"][0]["user"]["exec"]["command"] == "aws"
+
+
+LONG_KEY = KEY.replace("c4n4ry", "c4n4ry" * 10)
+
+
+@pytest.mark.parametrize("arguments", [{"unknown": LONG_KEY}, {"items": [{"unknown": LONG_KEY}]}, {"state": LONG_KEY}])
+def test_a_key_in_an_option_that_does_not_take_one_is_not_repeated_by_ansibles_own_refusal(run: Run, arguments: dict[str, Any]) -> None:
+    items = {"type": "list", "elements": "dict", "options": {"path": {"type": "path"}}}
+    spec = {"items": items, "state": {"type": "str", "choices": ["present"]}}
+    result = run(lambda call: {"changed": False}, spec, **arguments)
+    assert result["failed"] and "c4n4ry" not in result["printed"]
+
+
+@pytest.mark.parametrize("quoted", [repr, json.dumps, str.split])
+def test_a_misplaced_key_is_hidden_however_it_is_quoted(run: Run, quoted: Callable[[str], Any]) -> None:
+    def failed(call: Call) -> dict[str, Any]:
+        raise Rejected(Problem("a", "host", f"found {quoted(call.params['host_name'])}", "remedy"))
+
+    assert "c4n4ry" not in run(failed, {"host_name": {"type": "str"}}, host_name=LONG_KEY)["printed"]
