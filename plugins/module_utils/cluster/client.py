@@ -309,6 +309,9 @@ class Cluster:
                 self.reached = True
                 data, status = getattr(error, "resp_body", None) or b"", error.status_code
                 said = _decode(data, resource) or {"message": _excerpt(data, dict(login)) or f"HTTP status {status}"}
+                if status == 403 and str(said.get("message")).rstrip().endswith("is forbidden:"):
+                    # all that it says where the GET is allowed and the right to create, which it asks for beside that, is missing
+                    said = {**said, "message": f'{said["message"]}cannot create resource "{resource.plural}/{subresource}" in API group ""'}
                 failure = ApiError(status, f"{subresource} in", resource, namespace, name, said, self.host)
                 retried = status in (429, 502, 503, 504)
             except (OSError, websocket.WebSocketException, urllib3.exceptions.HTTPError) as error:

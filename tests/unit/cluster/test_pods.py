@@ -230,6 +230,12 @@ def test_a_missing_right_is_said_with_both_verbs(verb: str) -> None:
     assert "the verbs 'get' and 'create'" in str(error.value) and "docs/rbac" in str(error.value)
 
 
+def test_the_right_to_create_is_named_where_the_api_server_names_nothing() -> None:
+    silent = {**forbidden(""), "message": 'pods "p" is forbidden: '}
+    with cluster(Api(refusals=[(403, silent)])) as one, pytest.raises(ApiError, match="may not create pods/exec in namespace n"):
+        run(one, "n", "p", ["true"])
+
+
 def test_other_refusals() -> None:
     missing = {"kind": "Status", "message": 'pods "p" not found', "reason": "NotFound", "code": 404}
     with cluster(Api(refusals=[(404, missing)])) as one, pytest.raises(ApiError, match='pods "p" not found'):
