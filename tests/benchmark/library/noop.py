@@ -30,7 +30,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(**json.loads(Path(module.params["returns"]).read_text()))
+    returns = json.loads(Path(module.params["returns"]).read_text())
+    for warning in returns.pop("warnings", []):
+        module.warn(warning)
+    module.exit_json(**returns)
 
 
 if __name__ == "__main__":
