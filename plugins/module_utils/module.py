@@ -167,6 +167,7 @@ def run_module(
 
     def fail(message: str, **more: Any) -> None:
         warn()
+        module.params = _given(module.params)
         if call.notes:
             more["notes"] = list(dict.fromkeys(call.notes))
         module.fail_json(msg=message, **more)
@@ -196,10 +197,20 @@ def run_module(
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)  # everything is done; it only has to be told
         warn()
+        module.params = _given(module.params)
         if call.notes:
             result["notes"] = list(dict.fromkeys(call.notes))
         finish = module.fail_json if result.pop("failed", False) else module.exit_json
         finish(**result)
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as Ansible repeats them in every result: of a list's items only what was given, which a fleet of a thousand notices."""
+
+    def item(value: Any) -> Any:
+        return {name: inner for name, inner in value.items() if inner is not None} if isinstance(value, Mapping) else value
+
+    return {name: [item(inner) for inner in value] if isinstance(value, list) else value for name, value in params.items()}
 
 
 def _in_few_lines(problems: Iterable[Problem]) -> Iterator[str]:

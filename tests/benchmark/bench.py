@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.meshops.istio.plugins.modules import istio_tls_credential
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(__file__).resolve().parent / "library"
@@ -54,6 +55,9 @@ class Bench:
         self.runs = runs
         self.env = sandbox_environment() | {"ANSIBLE_LIBRARY": str(LIBRARY), "ANSIBLE_NOCOLOR": "1"}
         self.figures: list[dict[str, Any]] = []
+        options = directory / "options.json"
+        options.write_text(json.dumps(istio_tls_credential.CREDENTIAL_OPTIONS))
+        self.env["BENCH_OPTIONS"] = str(options)
 
     # -- running ---------------------------------------------------------------------------------------------------------------------
 
@@ -337,7 +341,6 @@ def services(bench: Bench, count: int) -> None:
     def task(state: str) -> dict[str, Any]:
         return {
             "meshops.istio.egress_mtls_origination": {
-                "name": "bench",
                 "namespace": "istio-system",
                 "mode": "SIMPLE",
                 "services": "{{ bench_services }}",

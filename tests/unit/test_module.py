@@ -273,6 +273,18 @@ def test_a_secret_is_never_printed_nor_logged_wherever_it_was_given(
     assert sum("Invoked with" in line for line in logged) == 2 and "c4n4ry" not in "".join(logged)
 
 
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_of_a_lists_items_only_what_was_given_is_repeated(run: Run, ends: str) -> None:
+    spec = {"items": {"type": "list", "elements": "dict", "options": {"a": {"type": "str"}, "b": {"type": "str"}}}, "c": {"type": "list"}}
+
+    def act(call: Call) -> dict[str, Any]:
+        assert call.params["items"] == [{"a": "1", "b": None}]
+        return {"changed": False, "failed": ends == "badly", "msg": "m"}
+
+    told = run(act, spec, items=[{"a": "1"}], c=["x", None])["invocation"]["module_args"]
+    assert (told["items"], told["c"]) == ([{"a": "1"}], ["x", None])
+
+
 def test_of_a_kubeconfig_only_the_logins_are_hidden(run: Run) -> None:
     result = run(lambda call: {"changed": False, "told": ["u", "aws", "/home/me/.kube/config"]}, kubeconfig=LOGIN)
     assert result["told"] == ["u", "aws", "/home/me/.kube/config"]

@@ -1,23 +1,19 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes what istio_tls_credential takes, does nothing, and returns what it returned: what Ansible itself costs."""
+"""Takes what istio_tls_credential takes, does nothing, and returns what it returned: what Ansible itself costs.
+
+The environment's BENCH_OPTIONS names a file with the options of a credential.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import AUTH_OPTIONS
-
-PART = {
-    "name": {"type": "str"},
-    "certificate": {"type": "str"},
-    "certificate_path": {"type": "path"},
-    "private_key": {"type": "str", "no_log": True},
-    "private_key_path": {"type": "path", "no_log": False},
-}
 
 
 def main() -> None:
@@ -25,7 +21,7 @@ def main() -> None:
         argument_spec={
             **AUTH_OPTIONS,
             "namespace": {"type": "str"},
-            "credentials": {"type": "list", "elements": "dict", "options": PART},
+            "credentials": {"type": "list", "elements": "dict", "options": json.loads(Path(os.environ["BENCH_OPTIONS"]).read_text())},
             "returns": {"type": "path"},
         },
         supports_check_mode=True,
