@@ -15,10 +15,10 @@ import pytest
 
 from .conftest import ROOT, Mesh, Pair
 from .test_egress_origination import MODULE as ORIGINATION
-from .test_egress_origination import Partner, eventually
-from .test_egress_origination import partner as partner
-from .test_ingress_tls_gateway import HTTPBIN, absent, credential, gateway, probe
-from .test_ingress_tls_gateway import host as host
+from .test_egress_origination import Partner, eventually, partner
+from .test_ingress_tls_gateway import HTTPBIN, absent, credential, gateway, host, probe
+
+__all__ = ["host", "partner"]  # fixtures
 
 Issue = Callable[..., Pair]
 INGRESS, EGRESS = "http://127.0.0.1:15100", "http://127.0.0.1:15200"

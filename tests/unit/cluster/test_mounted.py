@@ -137,8 +137,8 @@ class Api:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def made(secrets: dict[str, dict[str, bytes]] = DATA, **more: Any) -> Api:
-        cluster = Api(secrets, **more)
+    def made(secrets: dict[str, dict[str, bytes]] | None = None, **more: Any) -> Api:
+        cluster = Api(DATA if secrets is None else secrets, **more)
         monkeypatch.setattr(mounted, "run", cluster.run)
         monkeypatch.setattr(mounted.time, "sleep", cluster.sleep)
         monkeypatch.setattr(mounted, "wait", lambda *given, **named: REAL_WAIT(*given, sleep=cluster.sleep, **named))
@@ -154,8 +154,8 @@ def states(seen: mounted.Seen) -> dict[str, str]:
     return {file.key: state for file, state in seen.files}
 
 
-def looked_at(cluster: Api, asked: Request = ASKED, data: Any = DATA) -> mounted.Seen:
-    return inspect(cluster, "n", "p", "istio-proxy", files(asked, data))  # type: ignore[arg-type]
+def looked_at(cluster: Api, asked: Request = ASKED, data: Any = None) -> mounted.Seen:
+    return inspect(cluster, "n", "p", "istio-proxy", files(asked, DATA if data is None else data))  # type: ignore[arg-type]
 
 
 # --- one pod

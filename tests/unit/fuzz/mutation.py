@@ -116,7 +116,7 @@ def _encode(chance: random.Random, data: bytes, __: Sequence[bytes]) -> bytes:
             lambda: b"\xef\xbb\xbf" + data,
             lambda: data.replace(b"\n", b"\\n"),
             lambda: b"  " + data.replace(b"\n", b"\n  "),
-            lambda: data.lower(),
+            data.lower,
         )
     )()
 
