@@ -83,7 +83,7 @@ def test_layouts(mesh: Mesh, issue: Issue, credential_name: str, layout: str, se
     run = mesh.playbook(
         [{"meshops.istio.istio_tls_credential": arguments}] * 2 + [{"meshops.istio.istio_tls_credential_info": {"name": credential_name}}]
     ).ok()
-    assert [result["changed"] for result in run.results("istio_tls_credential")] == [True, False, False]
+    assert [result["changed"] for result in run.results()] == [True, False, False]
     assert {suffix: set(data_of(mesh, credential_name + suffix)) for suffix in secrets} == secrets
     # the CA's Secret first, so that a MUTUAL server never finds a pair without its CA
     assert [write.split()[-1] for write in mesh.writes_since(mark)] == [
