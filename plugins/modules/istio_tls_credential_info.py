@@ -136,9 +136,9 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.compare impo
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import read
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import DESTINATION_RULE, GATEWAY, SECRET, Ref
-from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import CA_SUFFIX, READ_KEYS, decode, layout_of
+from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import READ_KEYS, decode, layout_of
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import Demands, describe_data, judge_data
-from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
+from ansible_collections.meshops.istio.plugins.module_utils.istio.names import CA_SUFFIX, metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
 from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import Use, uses
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module

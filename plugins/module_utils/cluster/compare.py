@@ -7,6 +7,8 @@ What merges and what is one value is the schema's to say, and `metadata.managedF
 (a ServiceEntry's ports) merges by their keys, a map that is owned as a whole (a NetworkPolicy's podSelector) is replaced. Without such
 evidence maps merge key by key, and lists are one value each, as nearly everywhere in Istio's CRDs:
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy
+
+Objects are what `json.loads` makes of them: dicts and lists. A fleet's thousands of fields notice how long it takes to tell that.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def differences(manifest: Mapping[str, Any], live: Mapping[str, Any], manager: s
         present, live_value = _look_up(there, path)
         if not present and value == []:  # what the server leaves out, and Istio's protocol buffers cannot tell from nothing
             continue
-        if present and (live_value == value or (value == {} and isinstance(live_value, Mapping) and path not in ownership.atomic)):
+        if present and (live_value == value or (value == {} and isinstance(live_value, dict) and path not in ownership.atomic)):
             continue
         others = {name for known, names in ownership.managers.items() if _related(known, path) for name in names if name != manager}
         if not ownership.managers:
@@ -68,7 +70,10 @@ def differences(manifest: Mapping[str, Any], live: Mapping[str, Any], manager: s
     leftover = [
         _whole_item(path, wanted)
         for path, managers in ownership.managers.items()
-        if managers == {manager} and not _still_wanted(path, wanted) and _look_up(there, path)[0]  # what is shared stays
+        if path not in wanted
+        and managers == {manager}
+        and not _still_wanted(path, wanted)
+        and _look_up(there, path)[0]  # what is shared stays
     ]
     return (*found, *(Difference(path, "remove") for path in dict.fromkeys(leftover)))
 
@@ -115,7 +120,7 @@ def _ownership(live: Mapping[str, Any]) -> _Ownership:
     there = _keyed(live, found.lists)
     for path in found.managers.keys() - parted:
         value = _look_up(there, path)[1]
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, dict) and value:
             found.atomic.add(path)
     return found
 
@@ -126,12 +131,12 @@ def _item_step(item: Mapping[str, Any]) -> str:
 
 def _keyed(value: Any, lists: Mapping[Path, tuple[str, ...]], path: Path = ()) -> Any:
     """The object with lists that merge turned into maps of their items, so that all that merges is a map."""
-    if not any(known[: len(path)] == path for known in lists):
+    if not lists or not any(known[: len(path)] == path for known in lists):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _keyed(inner, lists, (*path, key)) for key, inner in value.items()}
     keys = lists.get(path)
-    if keys and isinstance(value, list) and all(isinstance(item, Mapping) and item.keys() >= set(keys) for item in value):
+    if keys and isinstance(value, list) and all(isinstance(item, dict) and item.keys() >= set(keys) for item in value):
         items = {_item_step({key: item[key] for key in keys}): item for item in value}
         return {step: _keyed(item, lists, (*path, step)) for step, item in items.items()}
     return value
@@ -140,7 +145,7 @@ def _keyed(value: Any, lists: Mapping[Path, tuple[str, ...]], path: Path = ()) -
 def _leaves(value: Mapping[str, Any], ownership: _Ownership, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     for key, inner in value.items():
         below = (*path, key)
-        if isinstance(inner, Mapping) and inner and below not in ownership.atomic:
+        if isinstance(inner, dict) and inner and below not in ownership.atomic:
             yield from _leaves(inner, ownership, below)
         else:
             yield below, inner
@@ -148,7 +153,7 @@ def _leaves(value: Mapping[str, Any], ownership: _Ownership, path: Path = ()) ->
 
 def _look_up(value: Any, path: Path) -> tuple[bool, Any]:
     for step in path:
-        if not isinstance(value, Mapping) or step not in value:
+        if not isinstance(value, dict) or step not in value:
             return False, None
         value = value[step]
     return True, value

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from ..istio.credential import CA_SUFFIX, Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
+from ..istio.credential import Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
+from ..istio.names import CA_SUFFIX
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
 from ..problems import Problem
 from .client import FIELD_MANAGER
@@ -114,6 +115,8 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
     live_type = str(live.get("type") or "Opaque")
     desired = make(live_type)
     found = differences(desired, live, FIELD_MANAGER)
+    if not found and not problems and (live.get("data") or {}).keys() == data.keys():  # nearly always, and quick to tell
+        return Plan(ref, "unchanged")
     foreign = _foreign_keys(data, live, found, ca_only=ref.name.endswith(CA_SUFFIX))
     if not found and not foreign and not problems:
         return Plan(ref, "unchanged")

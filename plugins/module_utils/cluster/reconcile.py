@@ -22,8 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..istio.names import CA_SUFFIX
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
-from ..istio.reference import CA_SUFFIX
 from ..problems import Problem
 from .client import CONNECTIONS, FIELD_MANAGER, ApiError, Cluster, ClusterError
 from .compare import Difference, differences

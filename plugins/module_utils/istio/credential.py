@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..problems import Problem
+from .names import CA_SUFFIX
 from .ownership import metadata, owner_value
 
 Layout = Literal["tls", "generic", "split"]
 LAYOUTS: tuple[Layout, ...] = ("tls", "generic", "split")
 
-CA_SUFFIX = "-cacert"
 TLS_TYPE = "kubernetes.io/tls"
 OPAQUE_TYPE = "Opaque"
 _UNREAD_TYPES = ("helm.sh/release.v1", "kubernetes.io/service-account-token")

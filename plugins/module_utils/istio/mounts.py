@@ -761,7 +761,7 @@ def _file(path: str, secret: str, key: str, content: bytes) -> File:
     elif labels and labels <= CERTIFICATE_LABELS:
         kind = "certificate"
         der = blocks[0].der()
-        fingerprint = ":".join(f"{byte:02x}" for byte in hashlib.sha256(der).digest()) if der else ""
+        fingerprint = hashlib.sha256(der).digest().hex(":") if der else ""
     elif labels and labels <= CRL_LABELS:
         kind = "crl"
     return File(path, secret, key, kind, hashlib.sha256(content).hexdigest(), len(content), fingerprint)

@@ -15,6 +15,9 @@ from typing import Any
 
 from ..problems import Problem
 
+CA_SUFFIX = "-cacert"
+"""istiod takes a credential with this suffix for a CA certificate alone."""
+
 Manifest = Mapping[str, Any]
 Found = Iterator[Problem]
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from ..problems import Problem, Rejected
 from ..tls.facts import days_left, describe, rfc3339
 from ..tls.material import read_chain
+from .names import CA_SUFFIX
 
 PAGES: Mapping[str, str] = {
     "server_info": "server_info",
@@ -36,7 +37,6 @@ Mode = Literal["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL", "PASSTHROU
 
 _KUBERNETES = "kubernetes://"
 _GATEWAY_API = "kubernetes-gateway://"
-_CA_SUFFIX = "-cacert"
 _OWN = ("default", "ROOTCA")
 """The workload's own certificate and the mesh's root, as istio-agent names them."""
 
@@ -203,7 +203,7 @@ class Proxy:
 
     def as_result(self, names: Sequence[str] = ()) -> dict[str, Any]:
         """`names`: the credentials to show, if not all."""
-        wanted = [name for one in names for name in (one, f"{one}{_CA_SUFFIX}")]
+        wanted = [name for one in names for name in (one, f"{one}{CA_SUFFIX}")]
         shown = self.secrets if not names else [one for one in self.secrets if any(_means(name, one) for name in wanted)]
         return {
             "node": self.node,
@@ -399,7 +399,7 @@ def _secret(entry: Mapping[str, Any], state: Literal["active", "warming", "stati
             problem = rejected.problems[0].message
     kind: Kind = "certificate" if pair is not None else "ca" if trust is not None else "other"
     if kind == "other" and state == "warming":  # nothing has come yet: the name tells what it will be
-        kind = "ca" if name.endswith(_CA_SUFFIX) or name == "ROOTCA" or name.startswith(("file-root:", "configmap://")) else "certificate"
+        kind = "ca" if name.endswith(CA_SUFFIX) or name == "ROOTCA" or name.startswith(("file-root:", "configmap://")) else "certificate"
     return Secret(
         resource=name,
         kind=kind,
@@ -668,7 +668,7 @@ def _credential_lacks(proxy: Proxy, expected: ExpectedCredential) -> Iterator[st
         return
     yield from _lacks(proxy, expected.name, found, expected.fingerprints)
     if expected.ca or expected.ca_fingerprints:
-        name = f"{expected.name}{_CA_SUFFIX}"
+        name = f"{expected.name}{CA_SUFFIX}"
         yield from _lacks(proxy, name, _find(proxy, name), expected.ca_fingerprints)
 
 

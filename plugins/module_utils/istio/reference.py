@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..problems import Problem, Rejected
+from .names import CA_SUFFIX
 
 Scheme = Literal["kubernetes", "configmap", "kubernetes-gateway", "builtin", "invalid", "sds"]
 Role = Literal["pair", "ca"]
-
-CA_SUFFIX = "-cacert"
-"""istiod takes a credential with this suffix for a CA certificate alone."""
 
 _SCHEMES: tuple[Scheme, ...] = ("kubernetes", "configmap", "kubernetes-gateway", "builtin", "invalid", "sds")
 _FORMS = (

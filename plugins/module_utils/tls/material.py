@@ -34,7 +34,7 @@ _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "se
 
 def fingerprint(data: bytes) -> str:
     """SHA-256 of `data` as community.crypto prints it: lower case, colons between bytes."""
-    return ":".join(f"{byte:02x}" for byte in hashlib.sha256(data).digest())
+    return hashlib.sha256(data).digest().hex(":")
 
 
 def _rejected(code: str, where: str, message: str, remedy: str) -> Rejected:
