@@ -108,10 +108,11 @@ def test_no_nginx_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_env_can_be_sourced_twice_by_any_shell(before: str, tmp_path: Path) -> None:
     (tmp_path / "env").write_text(exports.text())
     script = f". {tmp_path}/env; . {tmp_path}/env; env"
-    given = {"PATH": os.environ["PATH"], **({"NO_PROXY": before} if before else {})}
+    path = "/usr/local/bin:/usr/bin:/bin"  # not the test's own, into which the file may have been sourced already
+    given = {"PATH": path, **({"NO_PROXY": before} if before else {})}
     answer = subprocess.run(["sh", "-euc", script], env=given, capture_output=True, text=True, check=True)
     found = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
-    assert found["PATH"] == f"{layout.VENV}/bin:{layout.BIN}:{os.environ['PATH']}"
+    assert found["PATH"] == f"{layout.VENV}/bin:{layout.BIN}:{path}"
     loopback = "localhost,127.0.0.1,127.0.0.0/8,127.0.0.11"
     assert found["NO_PROXY"] == found["no_proxy"] == (f"{before},{loopback}" if before else loopback)
     assert found["INGRESS_HOST"] == "127.0.0.11"
