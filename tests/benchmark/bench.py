@@ -22,7 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ from ansible_collections.meshops.istio.plugins.modules import istio_tls_credenti
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(__file__).resolve().parent / "library"
 NAMESPACE = "meshops-bench"
+RAW = f"{NAMESPACE}-raw"
+OWN_NAMESPACES = [f"{NAMESPACE}-{whose}" for whose in ("content", "paths", "core", "kubectl", "noop", "raw")]
+CORE = "kubernetes.core.k8s"
+KUBECTL = "kubectl apply --server-side"
 LIMIT = "no-op module and raw HTTP"
 
 
@@ -44,7 +50,9 @@ def sandbox_environment() -> dict[str, str]:
     if not script.is_file():
         sys.exit("bench: the sandbox does not run: make sandbox")
     printed = subprocess.run(["bash", "-c", '. "$0" && env -0', str(script)], capture_output=True, check=True)
-    return dict(line.split("=", 1) for line in printed.stdout.decode().split("\0") if "=" in line)
+    found = dict(line.split("=", 1) for line in printed.stdout.decode().split("\0") if "=" in line)
+    # with PYTHONUNBUFFERED every module would read its arguments byte by byte
+    return {name: value for name, value in found.items() if not name.startswith("PYTHON")}
 
 
 class Bench:
@@ -67,45 +75,69 @@ class Bench:
             sys.exit(f"bench: {' '.join(map(str, words))}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
         return done.stdout
 
+    def variables(self, name: str, value: Any) -> Path:
+        """A file that sets the variable `bench`."""
+        path = self.directory / f"{name}.json"
+        path.write_text(json.dumps({"bench": value}))
+        return path
+
+    def kubectl_apply(self, name: str, objects: list[dict[str, Any]]) -> Callable[[], None]:
+        path = self.directory / f"kubectl-{name}.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        return lambda: void(self.command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", path))
+
     def playbook(self, name: str, task: dict[str, Any], variables: Path | None = None) -> Callable[[], None]:
         path = self.directory / f"{name}.yml"
         path.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}], width=10**6))
         extra = ["-e", f"@{variables}"] if variables else []
         return lambda: void(self.command("ansible-playbook", path, *extra))
 
-    def seconds(self, what: Callable[[], None], before: Callable[[], None] = lambda: None, runs: int = 0) -> float:
-        """Median of several runs, each after `before`, which is not counted."""
-        taken = []
-        for __ in range(runs or self.runs):
-            before()
-            start = time.monotonic()
-            what()
-            taken.append(time.monotonic() - start)
-        return statistics.median(taken)
+    def race(
+        self,
+        scenario: str,
+        subjects: dict[str, tuple[Callable[[], None], Callable[[], None]]],
+        rounds: int,
+        requests: dict[str, dict[str, int]] | None = None,
+    ) -> None:
+        """Medians of several rounds, each of which runs every subject once, so that what slows the machine down slows all of them. What a
+        subject does before (the second one) is not counted."""
+        taken: dict[str, list[float]] = {subject: [] for subject in subjects}
+        for __ in range(rounds):
+            for subject, (run, before) in subjects.items():
+                before()
+                start = time.monotonic()
+                run()
+                taken[subject].append(time.monotonic() - start)
+        medians = {subject: statistics.median(times) for subject, times in taken.items()}
+        for form in FORMS:
+            if f"no-op module, {form}" in medians:
+                medians[f"{LIMIT}, {form}"] = medians[f"no-op module, {form}"] + medians["raw HTTP"]
+        for subject, seconds in medians.items():
+            self.record(scenario, subject, seconds, **({"requests": requests[subject]} if requests and subject in requests else {}))
 
     def record(self, scenario: str, subject: str, seconds: float, **more: Any) -> float:
         self.figures.append({"scenario": scenario, "subject": subject, "seconds": round(seconds, 3), **more})
         say(f"bench: {scenario:<34} {subject:<34} {seconds:8.2f} s  {' '.join(f'{key}={value}' for key, value in more.items())}")
         return seconds
 
-    def requests(self) -> dict[str, int]:
-        """Requests in the audit log so far, by verb, in our namespace."""
+    def requests(self, namespace: str) -> dict[str, int]:
+        """Requests in the audit log so far, by verb, in a namespace."""
         time.sleep(0.4)
         counted: dict[str, int] = {}
         for line in (ROOT / ".sandbox" / "logs" / "audit.log").read_text().splitlines():
             event = json.loads(line)
-            if (event.get("objectRef") or {}).get("namespace") == NAMESPACE:
+            if (event.get("objectRef") or {}).get("namespace") == namespace:
                 counted[event["verb"]] = counted.get(event["verb"], 0) + 1
         return counted
 
     @contextmanager
-    def counted(self) -> Iterator[dict[str, int]]:
-        before, found = self.requests(), {}
+    def counted(self, namespace: str) -> Iterator[dict[str, int]]:
+        before, found = self.requests(namespace), {}
         yield found
-        found |= {verb: number - before.get(verb, 0) for verb, number in self.requests().items() if number > before.get(verb, 0)}
+        found |= {verb: number - before.get(verb, 0) for verb, number in self.requests(namespace).items() if number > before.get(verb, 0)}
 
-    def empty(self) -> None:
-        self.command("kubectl", "delete", "--raw", f"/api/v1/namespaces/{NAMESPACE}/secrets")
+    def emptying(self, namespace: str) -> Callable[[], None]:
+        return lambda: void(self.command("kubectl", "delete", "--raw", f"/api/v1/namespaces/{namespace}/secrets"))
 
 
 def void(__: Any) -> None:
@@ -167,12 +199,15 @@ def as_paths(made: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{"name": pair["name"], "certificate_path": pair["crt_path"], "private_key_path": pair["key_path"]} for pair in made]
 
 
-def as_secrets(made: list[dict[str, str]]) -> list[dict[str, Any]]:
+FORMS = {"content": as_content, "paths": as_paths}
+
+
+def as_secrets(made: list[dict[str, str]], namespace: str) -> list[dict[str, Any]]:
     return [
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": pair["name"], "namespace": NAMESPACE},
+            "metadata": {"name": pair["name"], "namespace": namespace},
             "type": "kubernetes.io/tls",
             "data": {
                 "tls.crt": base64.b64encode(pair["crt"].encode()).decode(),
@@ -186,89 +221,114 @@ def as_secrets(made: list[dict[str, str]]) -> list[dict[str, Any]]:
 # -- what is measured --------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Something that puts a list of credentials into a namespace of its own: what others wrote there would be a change to it."""
+
+    name: str
+    namespace: str
+    apply: Callable[[], None]
+    apply_changed: Callable[[], None]
+    """The same with another certificate for the first credential."""
+
+
 def credentials(bench: Bench, size: int) -> None:
     made = pairs(bench.directory / f"pki-{size}", size)
     other = pairs(bench.directory / f"other-{size}", 1)[0]
-    subjects: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {}
-    for form, shape in (("content", as_content), ("paths", as_paths)):
-        changed = [{**made[0], **{key: other[key] for key in ("crt", "key", "crt_path", "key_path")}}, *made[1:]]
-        runs = []
-        for kind, material in (("same", made), ("one", changed)):
-            variables = bench.directory / f"{form}-{kind}-{size}.json"
-            variables.write_text(json.dumps({"bench_credentials": shape(material)}))
-            task = {"meshops.istio.istio_tls_credential": {"namespace": NAMESPACE, "credentials": "{{ bench_credentials }}"}}
-            runs.append(bench.playbook(f"ours-{form}-{kind}-{size}", task, variables))
-        subjects[f"istio_tls_credential, {form}"] = (runs[0], runs[1])
-    runs = []
-    for kind, material in (("same", made), ("one", [{**made[0], "crt": other["crt"], "key": other["key"]}, *made[1:]])):
-        variables = bench.directory / f"secrets-{kind}-{size}.json"
-        variables.write_text(json.dumps({"bench_secrets": as_secrets(material)}))
-        runs.append(bench.playbook(f"core-{kind}-{size}", {"kubernetes.core.k8s": {"definition": "{{ bench_secrets }}"}}, variables))
-    subjects["kubernetes.core.k8s"] = (runs[0], runs[1])
-    runs = []
-    for kind, material in (("same", made), ("one", [{**made[0], "crt": other["crt"], "key": other["key"]}, *made[1:]])):
-        manifest = bench.directory / f"kubectl-{kind}-{size}.json"
-        manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": as_secrets(material)}))
-        runs.append(lambda path=manifest: void(bench.command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", path)))
-    subjects["kubectl apply --server-side"] = (runs[0], runs[1])
+    changed = [{**other, "name": made[0]["name"]}, *made[1:]]
+    subjects = [
+        *(ours(bench, f"{form}-{size}", form, shape(made), shape(changed)) for form, shape in FORMS.items()),
+        core(bench, str(size), made, changed),
+        kubectl(bench, str(size), made, changed),
+    ]
+    with raw_http(bench) as (apply, find):
+        limits = {f"no-op module, {form}": no_ops(bench, f"{form}-{size}", shape(made)) for form, shape in FORMS.items()}
+        bodies = {secret["metadata"]["name"]: json.dumps(secret) for secret in as_secrets(made, RAW)}
+        rounds = bench.runs * 3 if size == 1 else bench.runs  # the quick ones more often
+        created = {subject.name: (subject.apply, bench.emptying(subject.namespace)) for subject in subjects}
+        created |= {name: (run, idle) for name, (run, __) in limits.items()}
+        bench.race(f"{size} created", {**created, "raw HTTP": (lambda: apply(bodies), bench.emptying(RAW))}, rounds)
+        counted = {}
+        for subject in subjects:
+            subject.apply()
+            with bench.counted(subject.namespace) as counted[subject.name]:
+                subject.apply()
+        unchanged = {subject.name: (subject.apply, idle) for subject in subjects}
+        unchanged |= {name: (run, idle) for name, (__, run) in limits.items()}
+        bench.race(f"{size} unchanged", {**unchanged, "raw HTTP": (lambda: find(size), idle)}, rounds, requests=counted)
+        bench.race(f"{size}, one changed", {subject.name: (subject.apply_changed, subject.apply) for subject in subjects}, rounds)
+    for subject in subjects:
+        bench.emptying(subject.namespace)()
 
-    # the slow ones once: their spread is small beside their length; and the quick ones more often
-    ours = bench.runs * 3 if size == 1 else bench.runs
-    others = 1 if size >= 1000 else ours
-    for subject, (same, one) in subjects.items():
-        slow = others if not subject.startswith("istio") else ours
-        bench.record(f"{size} created", subject, bench.seconds(same, before=bench.empty, runs=slow))
-        same()
-        with bench.counted() as requests:
-            same()
-        bench.record(f"{size} unchanged", subject, bench.seconds(same, runs=slow), requests=requests)
-        bench.record(f"{size}, one changed", subject, bench.seconds(one, before=same, runs=slow))
-    limits(bench, size, made)
+
+def idle() -> None:
+    """Nothing is to be done before."""
+
+
+def ours(bench: Bench, name: str, form: str, made: list[dict[str, str]], changed: list[dict[str, str]]) -> Subject:
+    namespace = f"{NAMESPACE}-{form}"
+    runs = []
+    for kind, material in (("same", made), ("changed", changed)):
+        variables = bench.variables(f"ours-{name}-{kind}", material)
+        task = {"meshops.istio.istio_tls_credential": {"namespace": namespace, "credentials": "{{ bench }}"}}
+        runs.append(bench.playbook(f"ours-{name}-{kind}", task, variables))
+    return Subject(f"istio_tls_credential, {form}", namespace, *runs)
+
+
+def core(bench: Bench, name: str, made: list[dict[str, str]], changed: list[dict[str, str]]) -> Subject:
+    namespace = f"{NAMESPACE}-core"
+    runs = []
+    for kind, material in (("same", made), ("changed", changed)):
+        variables = bench.variables(f"core-{name}-{kind}", as_secrets(material, namespace))
+        runs.append(bench.playbook(f"core-{name}-{kind}", {"kubernetes.core.k8s": {"definition": "{{ bench }}"}}, variables))
+    return Subject(CORE, namespace, *runs)
+
+
+def kubectl(bench: Bench, name: str, made: list[dict[str, str]], changed: list[dict[str, str]]) -> Subject:
+    namespace = f"{NAMESPACE}-kubectl"
+    runs = [
+        bench.kubectl_apply(f"{name}-{kind}", as_secrets(material, namespace)) for kind, material in (("same", made), ("changed", changed))
+    ]
+    return Subject(KUBECTL, namespace, *runs)
+
+
+def no_ops(bench: Bench, name: str, made: list[dict[str, str]]) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What no module can beat: Ansible with the same arguments and the very results of a run that creates, and of one that finds all done."""
+    namespace = f"{NAMESPACE}-noop"
+    bench.emptying(namespace)()
+    variables = bench.variables(f"noop-{name}", made)
+    runs = []
+    for kind in ("created", "unchanged"):
+        returns = bench.directory / f"returns-{name}-{kind}.json"
+        returns.write_text(json.dumps(module_result(bench, {"namespace": namespace, "credentials": made})))
+        task = {"noop": {"namespace": namespace, "credentials": "{{ bench }}", "returns": str(returns)}}
+        runs.append(bench.playbook(f"noop-{name}-{kind}", task, variables))
+    return runs[0], runs[1]
 
 
 def module_result(bench: Bench, arguments: dict[str, Any]) -> dict[str, Any]:
     """What the module returns, started as Ansible starts it: with its arguments on standard input."""
     command = [bench.env["ANSIBLE_PYTHON_INTERPRETER"], str(ROOT / "plugins" / "modules" / "istio_tls_credential.py")]
-    given = json.dumps({"ANSIBLE_MODULE_ARGS": {"namespace": NAMESPACE, "kubeconfig": bench.env["KUBECONFIG"], **arguments}})
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": {"kubeconfig": bench.env["KUBECONFIG"], **arguments}})
     done = subprocess.run(command, input=given, capture_output=True, text=True, env=bench.env, check=False)
     if done.returncode:
         sys.exit(f"bench: {done.stdout[-3000:]}{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout)
     told = [warning if isinstance(warning, str) else warning["event"]["msg"] for warning in found.get("warnings", [])]
-    return {key: value for key, value in found.items() if key != "invocation"} | {"warnings": told}
+    return found | {"warnings": told}
 
 
-def limits(bench: Bench, size: int, made: list[dict[str, str]]) -> None:
-    """What no module can beat: Ansible with the same arguments and the very results, and the bare requests."""
-    noop: dict[tuple[str, str], float] = {}
-    for form, shape in (("content", as_content), ("paths", as_paths)):
-        bench.empty()
-        for scenario in ("created", "unchanged"):
-            returns = bench.directory / f"returns-{form}-{scenario}-{size}.json"
-            returns.write_text(json.dumps(module_result(bench, {"credentials": shape(made)})))
-            variables = bench.directory / f"noop-{form}-{size}.json"
-            variables.write_text(json.dumps({"bench_credentials": shape(made)}))
-            task = {"noop": {"namespace": NAMESPACE, "credentials": "{{ bench_credentials }}", "returns": str(returns)}}
-            run = bench.playbook(f"noop-{form}-{scenario}-{size}", task, variables)
-            noop[form, scenario] = bench.record(f"{size} {scenario}", f"no-op module, {form}", bench.seconds(run))
-    bench.empty()
-    for scenario, seconds in zip(("created", "unchanged"), raw_http(bench, made), strict=True):
-        bench.record(f"{size} {scenario}", "raw HTTP", seconds)
-        for form in ("content", "paths"):
-            bench.record(f"{size} {scenario}", f"{LIMIT}, {form}", noop[form, scenario] + seconds)
-
-
-def raw_http(bench: Bench, made: list[dict[str, str]]) -> tuple[float, float]:
-    """Seconds to create every Secret on eight kept-alive connections, and to list them."""
-    from concurrent.futures import ThreadPoolExecutor
-
+@contextmanager
+def raw_http(bench: Bench) -> Iterator[tuple[Callable[[dict[str, str]], None], Callable[[int], None]]]:
+    """The bare requests that our module sends: a server-side apply for each of several bodies on eight kept-alive connections, and a LIST that
+    finds so many Secrets."""
     import urllib3
 
     kubeconfig = yaml.safe_load(Path(bench.env["KUBECONFIG"]).read_text())
     cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
     options: dict[str, Any] = {"maxsize": 8, "cert_reqs": "CERT_NONE", "assert_hostname": False}
     with tempfile.TemporaryDirectory() as scratch:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/apply-patch+yaml"}
         if "token" in user:
             headers["Authorization"] = f"Bearer {user['token']}"
         for name, key in (("cert_file", "client-certificate"), ("key_file", "client-key")):
@@ -280,29 +340,30 @@ def raw_http(bench: Bench, made: list[dict[str, str]]) -> tuple[float, float]:
                 options[name] = user[key]
         urllib3.disable_warnings()
         pool = urllib3.PoolManager(**options)
-        url = f"{cluster['server']}/api/v1/namespaces/{NAMESPACE}/secrets"
-        bodies = [json.dumps(secret) for secret in as_secrets(made)]
+        url = f"{cluster['server']}/api/v1/namespaces/{RAW}/secrets"
 
-        def post(body: str) -> None:
-            answer = pool.request("POST", url, body=body, headers=headers)
+        def send(item: tuple[str, str]) -> None:
+            name, body = item
+            answer = pool.request("PATCH", f"{url}/{name}?fieldManager=bench", body=body, headers=headers)
             assert answer.status == 201, answer.data[:300]
 
-        start = time.monotonic()
-        with ThreadPoolExecutor(8) as threads:
-            list(threads.map(post, bodies))
-        created = time.monotonic() - start
-        start = time.monotonic()
-        answer = pool.request("GET", url, headers=headers)
-        assert len(json.loads(answer.data)["items"]) == len(made)
-        return created, time.monotonic() - start
+        def apply(bodies: dict[str, str]) -> None:
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(send, bodies.items()))
+
+        def find(expected: int) -> None:
+            answer = pool.request("GET", url, headers=headers)
+            assert len(json.loads(answer.data)["items"]) == expected
+
+        yield apply, find
 
 
 def memory(bench: Bench, size: int) -> None:
     """Peak resident memory of the module's own process, which is started here as Ansible starts it: with its arguments on standard input."""
     made = pairs(bench.directory / f"pki-{size}", size)
-    bench.empty()
-    for form, shape in (("content", as_content), ("paths", as_paths)):
-        arguments = {"ANSIBLE_MODULE_ARGS": {"namespace": NAMESPACE, "credentials": shape(made), "kubeconfig": bench.env["KUBECONFIG"]}}
+    for form, shape in FORMS.items():
+        bench.emptying(f"{NAMESPACE}-{form}")()
+        arguments = {"namespace": f"{NAMESPACE}-{form}", "credentials": shape(made), "kubeconfig": bench.env["KUBECONFIG"]}
         module = ROOT / "plugins" / "modules" / "istio_tls_credential.py"
         # a process of its own, so that RUSAGE_CHILDREN holds nothing else
         script = (
@@ -312,9 +373,8 @@ def memory(bench: Bench, size: int) -> None:
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
         python = bench.env["ANSIBLE_PYTHON_INTERPRETER"]
-        done = subprocess.run(
-            [python, "-c", script, str(module)], input=json.dumps(arguments), capture_output=True, text=True, env=bench.env, check=False
-        )
+        given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+        done = subprocess.run([python, "-c", script, str(module)], input=given, capture_output=True, text=True, env=bench.env, check=False)
         if done.returncode:
             sys.exit(f"bench: {done.stderr[-3000:]}")
         megabytes = int(done.stdout) / 1024
@@ -322,10 +382,11 @@ def memory(bench: Bench, size: int) -> None:
             {"scenario": f"{size}, peak memory", "subject": f"istio_tls_credential, {form}", "megabytes": round(megabytes, 1)}
         )
         say(f"bench: {size}, peak memory, {form}: {megabytes:.0f} MB")
+        bench.emptying(f"{NAMESPACE}-{form}")()
 
 
 def services(bench: Bench, count: int) -> None:
-    """External services behind one egress gateway, in one call."""
+    """External services behind one egress gateway, in one call; the others write the objects that our module made of them."""
     wanted = [
         {
             "name": f"partner-{number}",
@@ -335,29 +396,41 @@ def services(bench: Bench, count: int) -> None:
         }
         for number in range(count)
     ]
-    variables = bench.directory / "services.json"
-    variables.write_text(json.dumps({"bench_services": wanted}))
+    variables = bench.variables("services", wanted)
 
     def task(state: str) -> dict[str, Any]:
-        return {
-            "meshops.istio.egress_mtls_origination": {
-                "namespace": "istio-system",
-                "mode": "SIMPLE",
-                "services": "{{ bench_services }}",
-                "state": state,
-            }
-        }
+        common = {"namespace": "istio-system", "mode": "SIMPLE", "services": "{{ bench }}"}
+        return {"meshops.istio.egress_mtls_origination": {**common, "state": state}}
 
     present, absent = (bench.playbook(f"services-{state}", task(state), variables) for state in ("present", "absent"))
-    subject = "egress_mtls_origination"
-    bench.record(f"{count} services created", subject, bench.seconds(present, before=absent))
-    bench.record(f"{count} services unchanged", subject, bench.seconds(present))
-    manifests = bench.directory / "services-manifests.yml"
+    present()
+    objects = made_objects(bench)
+    absent()
+    manifests = bench.directory / "services-manifests.json"
+    manifests.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    subjects = {
+        "egress_mtls_origination": (present, absent),
+        CORE: (
+            bench.playbook("services-core", {CORE: {"definition": "{{ bench }}"}}, bench.variables("services-core", objects)),
+            lambda: void(bench.command("kubectl", "delete", "-f", manifests, "--wait=false")),
+        ),
+        KUBECTL: (
+            bench.kubectl_apply("services", objects),
+            lambda: void(bench.command("kubectl", "delete", "-f", manifests, "--wait=false")),
+        ),
+    }
+    for subject, (apply, remove) in subjects.items():  # one after the other: all write the same objects
+        bench.race(f"{count} services created", {subject: (apply, idle)}, 1)
+        bench.race(f"{count} services unchanged", {subject: (apply, idle)}, 1)
+        remove()
+
+
+def made_objects(bench: Bench) -> list[dict[str, Any]]:
+    """The objects of our services as one would write them by hand: without what the server added."""
     kinds = "gateways,virtualservices,destinationrules,serviceentries"
-    listed = json.loads(
-        bench.command("kubectl", "-n", "istio-system", "get", kinds, "-l", "app.kubernetes.io/managed-by=meshops.istio", "-o", "json")
-    )["items"]
-    ours = [
+    ours = "app.kubernetes.io/managed-by=meshops.istio"
+    listed = json.loads(bench.command("kubectl", "-n", "istio-system", "get", kinds, "-l", ours, "-o", "json"))["items"]
+    return [
         {
             "apiVersion": item["apiVersion"],
             "kind": item["kind"],
@@ -367,21 +440,6 @@ def services(bench: Bench, count: int) -> None:
         for item in listed
         if ".partner-" in item["metadata"]["labels"]["meshops.istio/owner"]
     ]
-    absent()
-    manifests.write_text(yaml.safe_dump_all(ours))
-    variables = bench.directory / "services-core.json"
-    variables.write_text(json.dumps({"bench_objects": ours}))
-    core = bench.playbook("services-core", {"kubernetes.core.k8s": {"definition": "{{ bench_objects }}"}}, variables)
-    for subject, run in (
-        ("kubernetes.core.k8s", core),
-        (
-            "kubectl apply --server-side",
-            lambda: void(bench.command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", manifests)),
-        ),
-    ):
-        bench.record(f"{count} services created", subject, bench.seconds(run, runs=1), objects=len(ours))
-        bench.record(f"{count} services unchanged", subject, bench.seconds(run, runs=1), objects=len(ours))
-        bench.command("kubectl", "delete", "-f", manifests, "--ignore-not-found")
 
 
 # -- the table -----------------------------------------------------------------------------------------------------------------------------
@@ -400,7 +458,7 @@ def table(figures: list[dict[str, Any]]) -> str:
             lines.append(f"| {scenario} | {subject} | {figure['megabytes']} MB | | | |")
             continue
         form = subject.removeprefix("istio_tls_credential, ")
-        beside = [seconds.get((scenario, "kubernetes.core.k8s")), seconds.get((scenario, f"{LIMIT}, {form}"))]
+        beside = [seconds.get((scenario, CORE)), seconds.get((scenario, f"{LIMIT}, {form}"))]
         ratios = [f"{figure['seconds'] / other:.2f}" if other else "" for other in beside]
         requests = ", ".join(f"{number} {verb}" for verb, number in (figure.get("requests") or {}).items())
         lines.append(f"| {scenario} | {subject} | {figure['seconds']:.2f} | {' | '.join(ratios)} | {requests} |")
@@ -415,18 +473,19 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         bench = Bench(Path(directory), options.runs)
-        bench.command("kubectl", "create", "namespace", NAMESPACE, check=False)
+        for namespace in OWN_NAMESPACES:
+            bench.command("kubectl", "create", "namespace", namespace, check=False)
         try:
             ping = bench.playbook("ping", {"ansible.builtin.ping": {}})
             ping()
-            bench.record("nothing", "a playbook with one ping", bench.seconds(ping))
+            bench.race("nothing", {"a playbook with one ping": (ping, idle)}, bench.runs)
             for size in map(int, options.sizes.split(",")):
                 credentials(bench, size)
             memory(bench, max(map(int, options.sizes.split(","))))
             if options.services:
                 services(bench, options.services)
         finally:
-            bench.command("kubectl", "delete", "namespace", NAMESPACE, "--wait=false", check=False)
+            bench.command("kubectl", "delete", "namespace", *OWN_NAMESPACES, "--timeout=60s", check=False)
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -437,7 +496,7 @@ def main() -> None:
     target.mkdir(exist_ok=True)
     (target / "results.json").write_text(json.dumps({"machine": machine, "runs": options.runs, "figures": bench.figures}, indent=2))
     print(table(bench.figures))
-    note = f"medians of {options.runs} runs, the slow ones with 1,000 once; the figures are in .bench/results.json"
+    note = f"medians of {options.runs} rounds, of {3 * options.runs} for one credential, the services once; the figures are in .bench/results.json"
     print(f"\n{machine['cores']} cores, Python {machine['python']}; {note}")
 
 
