@@ -38,6 +38,7 @@ _PATIENCE_AT_FIRST = 8.0  # seconds, where nothing was reached yet: more likely 
 _LONGEST_WAIT = 10.0  # seconds; a longer Retry-After is cut to this
 _CONNECT_TIMEOUT = 5.0  # seconds
 _READ_TIMEOUT = 30.0  # seconds
+_TOKEN_KEPT = 1.0  # seconds; the library refreshes a token minutes before it expires
 CONNECTIONS = 8
 """Connections kept open, and so requests under way at once."""
 
@@ -180,7 +181,7 @@ class Cluster:
     pool: Any  # urllib3.PoolManager
     host: str
     login: Callable[[], Sequence[tuple[str, str]]]
-    """The headers that carry the login; asked for with every request."""
+    """The headers that carry the login; asked for with every request, since a token may be refreshed meanwhile."""
     sleep: Callable[[float], Any] | None = None
     """For tests; otherwise waiting ends when `stopping` is set."""
     clock: Callable[[], float] = time.monotonic
@@ -539,9 +540,14 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
         impersonated.append(("Impersonate-User", chosen["impersonate_user"]))
     impersonated += [("Impersonate-Group", group) for group in chosen.get("impersonate_groups") or []]
 
+    token, fresh_until = None, float("-inf")
+
     def login() -> list[tuple[str, str]]:
-        # asked anew for every request: an exec plugin's token may have been refreshed
-        token = configuration.auth_settings().get("BearerToken", {}).get("value")
+        # asked anew every now and then: an exec plugin's token may have been refreshed. Asking takes the library an eighth of a request's time
+        nonlocal token, fresh_until
+        now = time.monotonic()
+        if now >= fresh_until:
+            token, fresh_until = configuration.auth_settings().get("BearerToken", {}).get("value"), now + _TOKEN_KEPT
         return [*basic.items(), *([("Authorization", token)] if token else []), *impersonated]
 
     for header, value in login():
