@@ -115,10 +115,9 @@ class Bench:
         for subject, seconds in medians.items():
             self.record(scenario, subject, seconds, **({"requests": requests[subject]} if requests and subject in requests else {}))
 
-    def record(self, scenario: str, subject: str, seconds: float, **more: Any) -> float:
+    def record(self, scenario: str, subject: str, seconds: float, **more: Any) -> None:
         self.figures.append({"scenario": scenario, "subject": subject, "seconds": round(seconds, 3), **more})
         say(f"bench: {scenario:<34} {subject:<34} {seconds:8.2f} s  {' '.join(f'{key}={value}' for key, value in more.items())}")
-        return seconds
 
     def requests(self, namespace: str) -> dict[str, int]:
         """Requests in the audit log so far, by verb, in a namespace."""
