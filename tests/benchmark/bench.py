@@ -6,7 +6,7 @@
 Everything is measured in one run on one machine against one API server, as whole `ansible-playbook` (or kubectl) processes, and told as
 medians and ratios. Writes .bench/results.json and prints a table in Markdown.
 
-    python tests/benchmark/bench.py [--sizes 1,100,1000] [--services 200] [--runs 3]
+    python tests/benchmark/bench.py [--sizes 1,100,1000] [--services 200] [--runs 3] [--results .bench/results.json]
 """
 
 from __future__ import annotations
@@ -469,6 +469,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="1,100,1000")
     parser.add_argument("--services", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=ROOT / ".bench" / "results.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         bench = Bench(Path(directory), options.runs)
@@ -491,11 +492,10 @@ def main() -> None:
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
     }
-    target = ROOT / ".bench"
-    target.mkdir(exist_ok=True)
-    (target / "results.json").write_text(json.dumps({"machine": machine, "runs": options.runs, "figures": bench.figures}, indent=2))
+    options.results.parent.mkdir(exist_ok=True)
+    options.results.write_text(json.dumps({"machine": machine, "runs": options.runs, "figures": bench.figures}, indent=2))
     print(table(bench.figures))
-    note = f"medians of {options.runs} rounds, of {3 * options.runs} for one credential, the services once; the figures are in .bench/results.json"
+    note = f"medians of {options.runs} rounds, of {3 * options.runs} for one credential, the services once; the figures are in {options.results}"
     print(f"\n{machine['cores']} cores, Python {machine['python']}; {note}")
 
 
