@@ -64,7 +64,7 @@ test-kind: ## Everything that needs pods, and the same scenarios, on a kind clus
 	@$(CHECK) kind
 
 .PHONY: bench
-bench: sandbox ## How long things take, beside what a user would use instead: alone on the machine, some 10 minutes
+bench: sandbox ## How long things take, beside what a user would use instead: alone on the machine, a quarter of an hour
 	@$(VENV)/bin/python tests/benchmark/bench.py
 
 .PHONY: docs

@@ -151,7 +151,7 @@ def run_module(
 
     `needs` are the third-party libraries that it imports on its way.
     """
-    gc.set_threshold(_ALLOCATIONS)  # at Python's own 700, looking for garbage takes a seventh of a fleet's run, and finds none
+    gc.set_threshold(_ALLOCATIONS)  # at Python's own threshold, looking for garbage takes a seventh of a fleet's run, and finds none
     module = _begin({**(AUTH_OPTIONS if auth else {}), **argument_spec}, rules)
     call = Call(params=module.params, check_mode=module.check_mode, diff_mode=module._diff, now=datetime.now(UTC))
 
