@@ -51,29 +51,35 @@ class Tally:
         self.skipped += other.skipped
 
 
+def python(*words: str, venv: str = DEV) -> tuple[str, ...]:
+    """Unbuffered, so that progress shows at once."""
+    return (f"{venv}/bin/python", "-u", *words)
+
+
 def pytest(name: str, venv: str, *paths: str, after: tuple[str, ...] = ("environment",)) -> Step:
     report = REPORTS / f"{name}.xml"
-    return Step(name, (f"{venv}/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "--color=no", f"--junitxml={report}", *paths), after)
+    options = ("-p", "no:cacheprovider", "--color=no", f"--junitxml={report}")
+    return Step(name, python("-m", "pytest", *options, *paths, venv=venv), after)
 
 
-ENVIRONMENT = Step("environment", (sys.executable, "tools/environment.py", "dev"), ())
-ENVIRONMENT_OLDEST = Step("environment on ansible-core 2.16", (sys.executable, "tools/environment.py", "oldest"), ())
-SANDBOX = Step("sandbox", (PYTHON, "-m", "sandbox", "up"))
-KIND = Step("kind cluster", (PYTHON, "-m", "sandbox.kind", "up"))
+ENVIRONMENT = Step("environment", (sys.executable, "-u", "tools/environment.py", "dev"), ())
+ENVIRONMENT_OLDEST = Step("environment on ansible-core 2.16", (sys.executable, "-u", "tools/environment.py", "oldest"), ())
+SANDBOX = Step("sandbox", python("-m", "sandbox", "up"))
+KIND = Step("kind cluster", python("-m", "sandbox.kind", "up"))
 GROUPS = {
     "lint": (
         ENVIRONMENT,
-        Step("ruff", (PYTHON, "-m", "ruff", "check", "--no-fix", ".")),
-        Step("ruff format", (PYTHON, "-m", "ruff", "format", "--check", ".")),
-        Step("mypy", (PYTHON, "-m", "mypy", *(f"plugins/module_utils/{room}" for room in PURE))),
+        Step("ruff", python("-m", "ruff", "check", "--no-fix", ".")),
+        Step("ruff format", python("-m", "ruff", "format", "--check", ".")),
+        Step("mypy", python("-m", "mypy", *(f"plugins/module_utils/{room}" for room in PURE))),
         pytest("layers", DEV, "-q", "tests/unit/test_layers.py"),
         Step("ansible-lint", (f"{DEV}/bin/ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor")),
         Step("documentation", (f"{DEV}/bin/antsibull-docs", "lint-collection-docs", "--plugin-docs", ".")),
-        Step("artefact", (PYTHON, "tools/artefact.py")),
+        Step("artefact", python("tools/artefact.py")),
     ),
     "sanity": (
         ENVIRONMENT,
-        Step("ansible-test sanity", (PYTHON, "tools/sanity.py")),
+        Step("ansible-test sanity", python("tools/sanity.py")),
     ),
     "unit": (
         ENVIRONMENT,
@@ -93,12 +99,12 @@ GROUPS = {
     "molecule": (
         ENVIRONMENT,
         SANDBOX,
-        Step("molecule on the sandbox", (PYTHON, "tools/scenarios.py", "sandbox"), after=(SANDBOX.name,)),
+        Step("molecule on the sandbox", python("tools/scenarios.py", "sandbox"), after=(SANDBOX.name,)),
     ),
     "kind": (
         ENVIRONMENT,
         KIND,
-        Step("molecule on kind", (PYTHON, "tools/scenarios.py", "kind"), after=(KIND.name,)),
+        Step("molecule on kind", python("tools/scenarios.py", "kind"), after=(KIND.name,)),
         pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,)),
     ),
 }
@@ -107,12 +113,12 @@ WITHOUT_DOCKER = ["lint", "sanity", "unit", "integration", "molecule"]
 
 def clean_environment() -> dict[str, str]:
     """As a new shell has it: nothing of a sandbox or cluster that the caller may work with."""
-    foreign = ("ANSIBLE_", "K8S_AUTH_", "KUBE", "PYTEST_")
+    # with PYTHONUNBUFFERED every module would read its arguments, and the million bytes of itself, one by one
+    foreign = ("ANSIBLE_", "K8S_AUTH_", "KUBE", "PYTEST_", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {
         "PATH": f"{ROOT / DEV / 'bin'}:{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / DEV / "collections"),
-        "PYTHONUNBUFFERED": "1",
     }
 
 
@@ -187,7 +193,7 @@ def main() -> int:
     finally:
         for program in ours:
             print(f"\n==> python -m {program} down, as it was before", flush=True)
-            run((PYTHON, "-m", program, "down"))
+            run(python("-m", program, "down"))
     counts = [f"{total.failed} failed"] if total.failed else []
     counts.append(f"{total.passed} passed")
     counts += [f"{total.skipped} skipped"] if total.skipped else []
