@@ -110,13 +110,15 @@ def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tup
         place = f"{where}{name}_path {path[:300]}"
         try:
             with open(path, "rb") as file:  # noqa: PTH123  a Path takes as long again, and a fleet reads thousands
-                return file.read(), place
+                data = file.read()
         except FileNotFoundError:
             found = "no such file"
         except IsADirectoryError:
             found = "a directory"
         except (OSError, ValueError) as error:
             found = str(getattr(error, "strerror", None) or error)
+        else:
+            return data, place
         raise Rejected(
             Problem("file_unreadable", place, f"expected a readable file, found: {found}", "correct the path, or its permissions")
         )

@@ -41,7 +41,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_dead_component_is_reported_with_the_end_of_its_log(state: Path) -> None:
-    record = start("istiod", "print('\\n'.join(f'line {n}' for n in range(40))); raise SystemExit('no certificate')", state)
+    record = start("istiod", "print('\\n'.join(f'line {n}' for n in range(40)), flush=True); raise SystemExit('no certificate')", state)
     with pytest.raises(Failure) as caught:
         processes.wait_for("istiod to be ready", lambda: False, [record], seconds=10)
     told = str(caught.value)
