@@ -476,6 +476,20 @@ def test_impersonation(options: dict[str, Any], environment: dict[str, str]) -> 
     assert one.login()[1:] == [("Impersonate-User", "jane"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b")]
 
 
+def test_a_token_that_was_refreshed_is_used_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the library that refreshes it, whenever it is asked for the login."""
+    from kubernetes.client.configuration import Configuration
+
+    tokens = iter(["Bearer first", "Bearer second"])
+    now = 100.0
+    monkeypatch.setattr(Configuration, "auth_settings", lambda self: {"BearerToken": {"value": next(tokens)}})
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now))
+    one = connect({"kubeconfig": kubeconfig()}, {})
+    assert one.login() == one.login() == [("Authorization", "Bearer first")]
+    now = 101.0
+    assert one.login() == [("Authorization", "Bearer second")]
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "required"),
     [
