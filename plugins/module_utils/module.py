@@ -130,11 +130,13 @@ def _begin(argument_spec: Mapping[str, Any], rules: Mapping[str, Any]) -> _Modul
 
 def _strange_numbers(value: Any, where: str = "") -> Iterator[Problem]:
     """`nan` and `inf` are floats to Ansible, and so is what no clock can wait for."""
-    if isinstance(value, dict | list):
-        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+    if isinstance(value, dict):
+        for name, inner in value.items():
             if isinstance(inner, float | dict | list):  # of a fleet's 30,000 values nearly all are none of them
-                place = f"{where}[{name}]" if isinstance(value, list) else f"{where}.{name}" if where else str(name)
-                yield from _strange_numbers(inner, place)
+                yield from _strange_numbers(inner, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _strange_numbers(inner, f"{where}[{number}]")
     elif isinstance(value, float) and not abs(value) <= _LARGEST_NUMBER:
         yield Problem("strange_number", where, f"expected a number up to {_LARGEST_NUMBER:g}, found {value}", "correct it")
 

@@ -70,10 +70,7 @@ def differences(manifest: Mapping[str, Any], live: Mapping[str, Any], manager: s
     leftover = [
         _whole_item(path, wanted)
         for path, managers in ownership.managers.items()
-        if path not in wanted
-        and managers == {manager}
-        and not _still_wanted(path, wanted)
-        and _look_up(there, path)[0]  # what is shared stays
+        if managers == {manager} and not _still_wanted(path, wanted) and _look_up(there, path)[0]  # what is shared stays
     ]
     return (*found, *(Difference(path, "remove") for path in dict.fromkeys(leftover)))
 
@@ -131,7 +128,7 @@ def _item_step(item: Mapping[str, Any]) -> str:
 
 def _keyed(value: Any, lists: Mapping[Path, tuple[str, ...]], path: Path = ()) -> Any:
     """The object with lists that merge turned into maps of their items, so that all that merges is a map."""
-    if not lists or not any(known[: len(path)] == path for known in lists):
+    if not any(known[: len(path)] == path for known in lists):
         return value
     if isinstance(value, dict):
         return {key: _keyed(inner, lists, (*path, key)) for key, inner in value.items()}
@@ -175,4 +172,4 @@ def _whole_item(owned: Path, wanted: Mapping[Path, Any]) -> Path:
 
 def _still_wanted(owned: Path, wanted: Mapping[Path, Any]) -> bool:
     """Whether the manifest has the field, something in it, or a value that replaces what holds it (an empty map merges, and does not)."""
-    return any(_related(owned, path) and (len(path) >= len(owned) or value != {}) for path, value in wanted.items())
+    return owned in wanted or any(_related(owned, path) and (len(path) >= len(owned) or value != {}) for path, value in wanted.items())

@@ -115,8 +115,6 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
     live_type = str(live.get("type") or "Opaque")
     desired = make(live_type)
     found = differences(desired, live, FIELD_MANAGER)
-    if not found and not problems and (live.get("data") or {}).keys() == data.keys():  # nearly always, and quick to tell
-        return Plan(ref, "unchanged")
     foreign = _foreign_keys(data, live, found, ca_only=ref.name.endswith(CA_SUFFIX))
     if not found and not foreign and not problems:
         return Plan(ref, "unchanged")
@@ -182,6 +180,8 @@ def _same_ca(credential: Credential, live: Mapping[str, Any]) -> bool:
 
 def _foreign_keys(data: Mapping[str, bytes], live: Mapping[str, Any], found: tuple[Difference, ...], *, ca_only: bool) -> dict[str, str]:
     """Keys that istiod would read after an apply of `data` though nobody asked for them, with their managers."""
+    if (live.get("data") or {}).keys() <= data.keys():  # nearly always, and quick to tell
+        return {}
     managers = {path[1]: names for path, names in owners(live) if path[0] == "data" and len(path) == 2}
     dropped = {difference.path[1] for difference in found if difference.operation == "remove" and difference.path[0] == "data"}
     predicted = {**{key: value for key, value in decode(live).items() if key not in dropped}, **data}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from ..problems import Problem, Rejected
+from ..tls.material import fingerprint as fingerprint_of
 from ..tls.pem import CERTIFICATE_LABELS, CRL_LABELS, PRIVATE_KEY_LABELS, scan
 
 Manifest = Mapping[str, Any]
@@ -761,7 +762,7 @@ def _file(path: str, secret: str, key: str, content: bytes) -> File:
     elif labels and labels <= CERTIFICATE_LABELS:
         kind = "certificate"
         der = blocks[0].der()
-        fingerprint = hashlib.sha256(der).digest().hex(":") if der else ""
+        fingerprint = fingerprint_of(der) if der else ""
     elif labels and labels <= CRL_LABELS:
         kind = "crl"
     return File(path, secret, key, kind, hashlib.sha256(content).hexdigest(), len(content), fingerprint)
