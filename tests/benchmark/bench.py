@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,6 @@ from ansible_collections.meshops.istio.plugins.modules import istio_tls_credenti
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(__file__).resolve().parent / "library"
 NAMESPACE = "meshops-bench"
-RAW = f"{NAMESPACE}-raw"
 OWN_NAMESPACES = [f"{NAMESPACE}-{whose}" for whose in ("content", "paths", "core", "kubectl", "noop", "raw")]
 CORE = "kubernetes.core.k8s"
 KUBECTL = "kubectl apply --server-side"
@@ -75,22 +75,17 @@ class Bench:
             sys.exit(f"bench: {' '.join(map(str, words))}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
         return done.stdout
 
-    def variables(self, name: str, value: Any) -> Path:
-        """A file that sets the variable `bench`."""
-        path = self.directory / f"{name}.json"
-        path.write_text(json.dumps({"bench": value}))
-        return path
-
     def kubectl_apply(self, name: str, objects: list[dict[str, Any]]) -> Callable[[], None]:
         path = self.directory / f"kubectl-{name}.json"
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         return lambda: void(self.command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", path))
 
-    def playbook(self, name: str, task: dict[str, Any], variables: Path | None = None) -> Callable[[], None]:
-        path = self.directory / f"{name}.yml"
+    def playbook(self, name: str, task: dict[str, Any], value: Any = None) -> Callable[[], None]:
+        """A playbook of one task, for which the variable `bench` has that value."""
+        path, variables = self.directory / f"{name}.yml", self.directory / f"{name}.json"
         path.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}], width=10**6))
-        extra = ["-e", f"@{variables}"] if variables else []
-        return lambda: void(self.command("ansible-playbook", path, *extra))
+        variables.write_text(json.dumps({"bench": value}))
+        return lambda: void(self.command("ansible-playbook", path, "-e", f"@{variables}"))
 
     def race(
         self,
@@ -222,40 +217,54 @@ def as_secrets(made: list[dict[str, str]], namespace: str) -> list[dict[str, Any
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that puts a list of credentials into a namespace of its own: what others wrote there would be a change to it."""
+    """Something that has to do with a list of credentials in a namespace of its own: what others wrote there would be a change to it."""
 
     name: str
     namespace: str
-    apply: Callable[[], None]
-    apply_changed: Callable[[], None]
-    """The same with another certificate for the first credential."""
+    create: Callable[[], None]
+    repeat: Callable[[], None]
+    """The same when all is there already."""
+    change: Callable[[], None] | None = None
+    """The same with another certificate for the first credential; a limit has none."""
 
 
 def credentials(bench: Bench, size: int) -> None:
     made = pairs(bench.directory / f"pki-{size}", size)
     other = pairs(bench.directory / f"other-{size}", 1)[0]
     changed = [{**other, "name": made[0]["name"]}, *made[1:]]
-    subjects = [
-        *(ours(bench, f"{form}-{size}", form, shape(made), shape(changed)) for form, shape in FORMS.items()),
-        core(bench, str(size), made, changed),
-        kubectl(bench, str(size), made, changed),
+
+    def writer(name: str, whose: str, apply: Callable[[str, str, list[dict[str, str]]], Callable[[], None]]) -> Subject:
+        namespace = f"{NAMESPACE}-{whose}"
+        same = apply(f"{whose}-{size}", namespace, made)
+        return Subject(name, namespace, same, same, apply(f"{whose}-changed-{size}", namespace, changed))
+
+    def ours(shape: Callable[[list[dict[str, str]]], Any], name: str, namespace: str, material: list[dict[str, str]]) -> Callable[[], None]:
+        task = {"meshops.istio.istio_tls_credential": {"namespace": namespace, "credentials": "{{ bench }}"}}
+        return bench.playbook(name, task, shape(material))
+
+    def core(name: str, namespace: str, material: list[dict[str, str]]) -> Callable[[], None]:
+        return bench.playbook(name, {CORE: {"definition": "{{ bench }}"}}, as_secrets(material, namespace))
+
+    def kubectl(name: str, namespace: str, material: list[dict[str, str]]) -> Callable[[], None]:
+        return bench.kubectl_apply(name, as_secrets(material, namespace))
+
+    writers = [
+        *(writer(f"istio_tls_credential, {form}", form, partial(ours, shape)) for form, shape in FORMS.items()),
+        writer(CORE, "core", core),
+        writer(KUBECTL, "kubectl", kubectl),
     ]
-    with raw_http(bench) as (apply, find):
-        limits = {f"no-op module, {form}": no_ops(bench, f"{form}-{size}", shape(made)) for form, shape in FORMS.items()}
-        bodies = {secret["metadata"]["name"]: json.dumps(secret) for secret in as_secrets(made, RAW)}
-        rounds = bench.runs * 3 if size == 1 else bench.runs  # the quick ones more often
-        created = {subject.name: (subject.apply, bench.emptying(subject.namespace)) for subject in subjects}
-        created |= {name: (run, idle) for name, (run, __) in limits.items()}
-        bench.race(f"{size} created", {**created, "raw HTTP": (lambda: apply(bodies), bench.emptying(RAW))}, rounds)
-        counted = {}
-        for subject in subjects:
-            subject.apply()
-            with bench.counted(subject.namespace) as counted[subject.name]:
-                subject.apply()
-        unchanged = {subject.name: (subject.apply, idle) for subject in subjects}
-        unchanged |= {name: (run, idle) for name, (__, run) in limits.items()}
-        bench.race(f"{size} unchanged", {**unchanged, "raw HTTP": (lambda: find(size), idle)}, rounds, requests=counted)
-        bench.race(f"{size}, one changed", {subject.name: (subject.apply_changed, subject.apply) for subject in subjects}, rounds)
+    limits = [*(no_op(bench, form, shape(made)) for form, shape in FORMS.items()), raw_http(bench, made)]
+    subjects = [*writers, *limits]
+    rounds = bench.runs * 3 if size == 1 else bench.runs  # the quick ones more often
+    created = {subject.name: (subject.create, bench.emptying(subject.namespace)) for subject in subjects}
+    bench.race(f"{size} created", created, rounds)
+    counted = {}
+    for subject in writers:
+        subject.create()
+        with bench.counted(subject.namespace) as counted[subject.name]:
+            subject.repeat()
+    bench.race(f"{size} unchanged", {subject.name: (subject.repeat, idle) for subject in subjects}, rounds, requests=counted)
+    bench.race(f"{size}, one changed", {one.name: (one.change, one.create) for one in writers if one.change}, rounds)
     for subject in subjects:
         bench.emptying(subject.namespace)()
 
@@ -264,45 +273,17 @@ def idle() -> None:
     """Nothing is to be done before."""
 
 
-def ours(bench: Bench, name: str, form: str, made: list[dict[str, str]], changed: list[dict[str, str]]) -> Subject:
-    namespace = f"{NAMESPACE}-{form}"
-    runs = []
-    for kind, material in (("same", made), ("changed", changed)):
-        variables = bench.variables(f"ours-{name}-{kind}", material)
-        task = {"meshops.istio.istio_tls_credential": {"namespace": namespace, "credentials": "{{ bench }}"}}
-        runs.append(bench.playbook(f"ours-{name}-{kind}", task, variables))
-    return Subject(f"istio_tls_credential, {form}", namespace, *runs)
-
-
-def core(bench: Bench, name: str, made: list[dict[str, str]], changed: list[dict[str, str]]) -> Subject:
-    namespace = f"{NAMESPACE}-core"
-    runs = []
-    for kind, material in (("same", made), ("changed", changed)):
-        variables = bench.variables(f"core-{name}-{kind}", as_secrets(material, namespace))
-        runs.append(bench.playbook(f"core-{name}-{kind}", {"kubernetes.core.k8s": {"definition": "{{ bench }}"}}, variables))
-    return Subject(CORE, namespace, *runs)
-
-
-def kubectl(bench: Bench, name: str, made: list[dict[str, str]], changed: list[dict[str, str]]) -> Subject:
-    namespace = f"{NAMESPACE}-kubectl"
-    runs = [
-        bench.kubectl_apply(f"{name}-{kind}", as_secrets(material, namespace)) for kind, material in (("same", made), ("changed", changed))
-    ]
-    return Subject(KUBECTL, namespace, *runs)
-
-
-def no_ops(bench: Bench, name: str, made: list[dict[str, str]]) -> tuple[Callable[[], None], Callable[[], None]]:
+def no_op(bench: Bench, form: str, made: list[dict[str, str]]) -> Subject:
     """What no module can beat: Ansible with the same arguments and the very results of a run that creates, and of one that finds all done."""
     namespace = f"{NAMESPACE}-noop"
     bench.emptying(namespace)()
-    variables = bench.variables(f"noop-{name}", made)
     runs = []
     for kind in ("created", "unchanged"):
-        returns = bench.directory / f"returns-{name}-{kind}.json"
+        returns = bench.directory / f"returns-{form}-{kind}-{len(made)}.json"
         returns.write_text(json.dumps(module_result(bench, {"namespace": namespace, "credentials": made})))
         task = {"noop": {"namespace": namespace, "credentials": "{{ bench }}", "returns": str(returns)}}
-        runs.append(bench.playbook(f"noop-{name}-{kind}", task, variables))
-    return runs[0], runs[1]
+        runs.append(bench.playbook(f"noop-{form}-{kind}-{len(made)}", task, made))
+    return Subject(f"no-op module, {form}", namespace, *runs)
 
 
 def module_result(bench: Bench, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -317,44 +298,42 @@ def module_result(bench: Bench, arguments: dict[str, Any]) -> dict[str, Any]:
     return found | {"warnings": told}
 
 
-@contextmanager
-def raw_http(bench: Bench) -> Iterator[tuple[Callable[[dict[str, str]], None], Callable[[int], None]]]:
-    """The bare requests that our module sends: a server-side apply for each of several bodies on eight kept-alive connections, and a LIST that
-    finds so many Secrets."""
+def raw_http(bench: Bench, made: list[dict[str, str]]) -> Subject:
+    """The bare requests that our module sends: a server-side apply for each Secret on eight kept-alive connections, or a LIST."""
     import urllib3
 
+    namespace = f"{NAMESPACE}-raw"
     kubeconfig = yaml.safe_load(Path(bench.env["KUBECONFIG"]).read_text())
     cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
     options: dict[str, Any] = {"maxsize": 8, "cert_reqs": "CERT_NONE", "assert_hostname": False}
-    with tempfile.TemporaryDirectory() as scratch:
-        headers = {"Content-Type": "application/apply-patch+yaml"}
-        if "token" in user:
-            headers["Authorization"] = f"Bearer {user['token']}"
-        for name, key in (("cert_file", "client-certificate"), ("key_file", "client-key")):
-            if f"{key}-data" in user:
-                path = Path(scratch) / name
-                path.write_bytes(base64.b64decode(user[f"{key}-data"]))
-                options[name] = str(path)
-            elif key in user:
-                options[name] = user[key]
-        urllib3.disable_warnings()
-        pool = urllib3.PoolManager(**options)
-        url = f"{cluster['server']}/api/v1/namespaces/{RAW}/secrets"
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    if "token" in user:
+        headers["Authorization"] = f"Bearer {user['token']}"
+    for name, key in (("cert_file", "client-certificate"), ("key_file", "client-key")):
+        if f"{key}-data" in user:
+            path = bench.directory / name
+            path.write_bytes(base64.b64decode(user[f"{key}-data"]))
+            options[name] = str(path)
+        elif key in user:
+            options[name] = user[key]
+    urllib3.disable_warnings()
+    pool = urllib3.PoolManager(**options)
+    url = f"{cluster['server']}/api/v1/namespaces/{namespace}/secrets"
+    bodies = {secret["metadata"]["name"]: json.dumps(secret) for secret in as_secrets(made, namespace)}
 
-        def send(item: tuple[str, str]) -> None:
-            name, body = item
-            answer = pool.request("PATCH", f"{url}/{name}?fieldManager=bench", body=body, headers=headers)
-            assert answer.status == 201, answer.data[:300]
+    def send(name: str) -> None:
+        answer = pool.request("PATCH", f"{url}/{name}?fieldManager=bench", body=bodies[name], headers=headers)
+        assert answer.status == 201, answer.data[:300]
 
-        def apply(bodies: dict[str, str]) -> None:
-            with ThreadPoolExecutor(8) as threads:
-                list(threads.map(send, bodies.items()))
+    def create() -> None:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(send, bodies))
 
-        def find(expected: int) -> None:
-            answer = pool.request("GET", url, headers=headers)
-            assert len(json.loads(answer.data)["items"]) == expected
+    def find() -> None:
+        answer = pool.request("GET", url, headers=headers)
+        assert len(json.loads(answer.data)["items"]) == len(made)
 
-        yield apply, find
+    return Subject("raw HTTP", namespace, create, find)
 
 
 def memory(bench: Bench, size: int) -> None:
@@ -395,28 +374,25 @@ def services(bench: Bench, count: int) -> None:
         }
         for number in range(count)
     ]
-    variables = bench.variables("services", wanted)
 
     def task(state: str) -> dict[str, Any]:
         common = {"namespace": "istio-system", "mode": "SIMPLE", "services": "{{ bench }}"}
         return {"meshops.istio.egress_mtls_origination": {**common, "state": state}}
 
-    present, absent = (bench.playbook(f"services-{state}", task(state), variables) for state in ("present", "absent"))
+    present, absent = (bench.playbook(f"services-{state}", task(state), wanted) for state in ("present", "absent"))
     present()
     objects = made_objects(bench)
     absent()
     manifests = bench.directory / "services-manifests.json"
     manifests.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def remove_objects() -> None:
+        bench.command("kubectl", "delete", "-f", manifests, "--wait=false")
+
     subjects = {
         "egress_mtls_origination": (present, absent),
-        CORE: (
-            bench.playbook("services-core", {CORE: {"definition": "{{ bench }}"}}, bench.variables("services-core", objects)),
-            lambda: void(bench.command("kubectl", "delete", "-f", manifests, "--wait=false")),
-        ),
-        KUBECTL: (
-            bench.kubectl_apply("services", objects),
-            lambda: void(bench.command("kubectl", "delete", "-f", manifests, "--wait=false")),
-        ),
+        CORE: (bench.playbook("services-core", {CORE: {"definition": "{{ bench }}"}}, objects), remove_objects),
+        KUBECTL: (bench.kubectl_apply("services", objects), remove_objects),
     }
     for subject, (apply, remove) in subjects.items():  # one after the other: all write the same objects
         bench.race(f"{count} services created", {subject: (apply, idle)}, 1)
