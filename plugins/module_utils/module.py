@@ -25,6 +25,7 @@ from ansible.module_utils.common.parameters import remove_values
 from .arguments import AUTH_OPTIONS
 from .cluster.client import Cluster, ClusterError, connect
 from .cluster.reconcile import Interrupted, Outcome, Stopped
+from .masking import beginnings, keys_in_metadata, printable, secrets_in, told
 from .problems import Problem, Rejected, errors, warnings
 
 _WARNINGS_OF_A_KIND = 4
@@ -32,8 +33,7 @@ _PROBLEMS_SHOWN = 50
 _ALLOCATIONS = 50_000
 _LARGEST_NUMBER = 1e8  # of seconds, that is three years
 
-_LOGIN_NAME = re.compile(r"(token|password|secret|-data|value)$", re.IGNORECASE)  # `value` is a variable's of an exec plugin
-_PRIVATE_KEY = re.compile(r"PRIVATE KEY-----(.*?)(?:-----|\Z)", re.DOTALL)
+_SENTENCES = ("msg", "problems", "notes", "failures")  # of a result: what is shown to people, where the rest is data
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -69,49 +69,45 @@ class Call:
 
 
 class _Module(AnsibleModule):
-    """Keeps more out of the log and of the result than `no_log` does: private keys that were given where none belongs (a path, a
-    certificate, an option that does not exist), and the logins in a kubeconfig."""
+    """Keeps more out of the log and of the result than `no_log` does (see masking.py), also where Ansible itself refuses the arguments, and shows
+    no character of others that a terminal would act upon."""
+
+    quoted: re.Pattern[str]
+    """Finds secrets that a message quotes in another way than they were given, or cuts short."""
 
     def _load_params(self) -> None:
         super()._load_params()
         # before the arguments are judged: Ansible's own refusal shows all of them
-        self.no_log_values.update(_misplaced_keys(self.params, self.argument_spec), _logins(self.params.get("kubeconfig")))
+        found = secrets_in(self.params, self.argument_spec)
+        self.no_log_values.update(found)
+        self.quoted = beginnings(found)
 
     def _log_invocation(self) -> None:
         params = self.params
         # Ansible would log lists as Python prints them, where it does not recognise a secret of several lines
-        self.params = {name: f"({len(value)} items)" if isinstance(value, dict | list) else value for name, value in params.items()}
+        self.params = {
+            name: f"({len(value)} items)" if isinstance(value, dict | list) else value
+            for name, value in told(params, self.argument_spec).items()
+        }
         super()._log_invocation()
         self.params = params
 
+    def _shown(self, value: Any) -> Any:
+        """Sentences, as they may be shown."""
+        if isinstance(value, dict):
+            return {name: self._shown(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._shown(inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        return printable(self.quoted.sub("********", remove_values(value, self.no_log_values)))
 
-def _logins(kubeconfig: Any, name: str = "") -> Iterator[str]:
-    """Every token, password and key in a kubeconfig; all of it where it is text, which `connect` refuses."""
-    if isinstance(kubeconfig, Mapping):
-        for key, inner in kubeconfig.items():
-            yield from _logins(inner, str(key))
-    elif isinstance(kubeconfig, list):
-        for inner in kubeconfig:
-            yield from _logins(inner, name)
-    elif isinstance(kubeconfig, str) and (_LOGIN_NAME.search(name) if name else "\n" in kubeconfig or kubeconfig.lstrip().startswith("{")):
-        yield kubeconfig
+    def warn(self, warning: str, **more: Any) -> None:
+        super().warn(self._shown(warning), **more)  # Ansible hides secrets in a result, but not in warnings
 
-
-def _misplaced_keys(value: Any, spec: Mapping[str, Any]) -> Iterator[str]:
-    """Every private key outside of the options that take one (`no_log`), as a whole and line by line: a message may quote it in another way."""
-    if isinstance(value, str):
-        if "PRIVATE KEY-----" in value:
-            yield value
-            for block in _PRIVATE_KEY.findall(value):
-                yield from (line for line in re.split(r"\s+|\\n", block) if len(line) >= 16)
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            option = spec.get(name) or {}
-            if not option.get("no_log"):
-                yield from _misplaced_keys(inner, option.get("options") or {})
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _misplaced_keys(inner, spec)
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        kwargs.setdefault("invocation", {"module_args": told(_given(self.params), self.argument_spec)})
+        super()._return_formatted({name: self._shown(value) if name in _SENTENCES else value for name, value in kwargs.items()})
 
 
 def _begin(argument_spec: Mapping[str, Any], rules: Mapping[str, Any]) -> _Module:
@@ -167,17 +163,16 @@ def run_module(
 
     def warn() -> None:
         for warning in _in_few_lines(call.doubts):
-            module.warn(remove_values(warning, module.no_log_values))  # Ansible does that to a result, but not to warnings
+            module.warn(warning)
 
     def fail(message: str, **more: Any) -> None:
         warn()
-        module.params = _given(module.params)
         if call.notes:
             more["notes"] = list(dict.fromkeys(call.notes))
         module.fail_json(msg=message, **more)
 
     try:
-        call.judge(_strange_numbers(module.params))
+        call.judge([*_strange_numbers(module.params), *keys_in_metadata(module.params)])
         result = act(call)
     except Rejected as rejected:
         fail(_in_one_text(rejected.problems), problems=[problem.as_result() for problem in rejected.problems], changed=False)
@@ -201,7 +196,6 @@ def run_module(
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)  # everything is done; it only has to be told
         warn()
-        module.params = _given(module.params)
         if call.notes:
             result["notes"] = list(dict.fromkeys(call.notes))
         gc.freeze()  # Python looks for garbage a last time when it ends; it need not look at all that a fleet left

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
 PACKAGE = "ansible_collections.meshops.istio.plugins"
 
-PURE = ("istio", "tls", "problems")
+PURE = ("istio", "tls", "masking", "problems")
 BELOW = {
     # room -> rooms below it
     "modules": ("module", "arguments", "cluster", "live", *PURE),
@@ -28,6 +28,7 @@ BELOW = {
     "cluster": PURE,
     "live": PURE,
     "istio": ("tls", "problems"),
+    "masking": ("tls", "problems"),
     "tls": ("problems",),
     "problems": (),
     "doc_fragments": (),
@@ -39,6 +40,7 @@ LIBRARIES = {
     "cluster": ("kubernetes", "urllib3", "websocket"),  # the latter two are kubernetes' own transports
     "live": ("cryptography",),
     "istio": (),
+    "masking": (),
     "tls": ("cryptography",),
     "problems": (),
     "doc_fragments": (),

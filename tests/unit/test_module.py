@@ -241,6 +241,10 @@ PLACES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"kubeconfig": LOGIN}),
     ({}, {"kubeconfig": json.dumps(LOGIN)}),
     ({}, {"kubeconfig": "users:\n- user: {token: c4n4ry}\n"}),
+    ({}, {"kubeconfig": {"clusters": [{"cluster": {"proxy-url": "http://u:c4n4ry@h:1"}}]}}),
+    ({}, {"proxy": "http://u:c4n4ry@h:1"}),
+    ({}, {"host": "https://u:c4n4ry@h:1"}),
+    ({"secret_headers": {"type": "dict", "no_log": True}}, {"secret_headers": '{"Authorization": "Bearer c4n4ry-c4n4ry"}'}),
 ]
 
 
@@ -291,10 +295,41 @@ def test_of_a_kubeconfig_only_the_logins_are_hidden(run: Run) -> None:
     assert result["invocation"]["module_args"]["kubeconfig"]["users"][0]["user"]["exec"]["command"] == "aws"
 
 
+def test_a_character_that_a_terminal_acts_upon_is_written_out(run: Run) -> None:
+    """In refusals, warnings and notes; after secrets were blanked out, which may hold such characters."""
+
+    def act(call: Call) -> dict[str, Any]:
+        call.notes.append("note \x1b[1m")
+        call.judge(
+            [Problem("a", "where", "issuer \x1b]0;OWNED\x07", "remedy", "warning"), Problem("b", "where", "\u202e", "key c4n\x1b4ry")]
+        )
+        raise AssertionError
+
+    result = run(act, {"key": {"type": "str", "no_log": True}}, key="c4n\x1b4ry")
+    assert warnings_in(result) == ["where: issuer \\x1b]0;OWNED\\x07. Remedy. [a]"]
+    assert result["msg"] == "where: \\u202e. Key ********. [b]" and result["notes"] == ["note \\x1b[1m"]
+    assert result["problems"][0]["message"] == "\\u202e"
+    assert run(lambda call: {"failed": True, "msg": "Server: \x1b[31m"})["msg"] == "Server: \\x1b[31m"
+
+
 LONG_KEY = KEY.replace("c4n4ry", "c4n4ry" * 10)
 
 
-@pytest.mark.parametrize("arguments", [{"unknown": LONG_KEY}, {"items": [{"unknown": LONG_KEY}]}, {"state": LONG_KEY}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"unknown": LONG_KEY},
+        {"items": [{"unknown": LONG_KEY}]},
+        {"state": LONG_KEY},
+        {"passphrase": "c4n4ry"},
+        {"items": [{"token": "c4n4ry"}]},
+        {"items": [[{"token": "c4n4ry"}]]},
+        {"items": [["c4n4ry"]], "secret_headers": "Authorization c4n4ry"},
+        {"unknown": 1, "proxy": "http://u:c4n4ry@h:1"},
+        {"unknown": 1, "kubeconfig": {"users": [{"user": {"exec": {"args": ["c4n4ry"]}}}]}},
+        {"proxy_headers": {"proxy_auth": "c4n4ry"}},
+    ],
+)
 def test_a_key_in_an_option_that_does_not_take_one_is_not_repeated_by_ansibles_own_refusal(run: Run, arguments: dict[str, Any]) -> None:
     items = {"type": "list", "elements": "dict", "options": {"path": {"type": "path"}}}
     spec = {"items": items, "state": {"type": "str", "choices": ["present"]}}
