@@ -30,6 +30,7 @@ BELOW = {
     "istio": ("tls", "problems"),
     "masking": ("tls", "problems"),
     "tls": ("problems",),
+    "proxy_choice": ("problems",),
     "problems": (),
     "doc_fragments": (),
 }
@@ -42,6 +43,7 @@ LIBRARIES = {
     "istio": (),
     "masking": (),
     "tls": ("cryptography",),
+    "proxy_choice": (),
     "problems": (),
     "doc_fragments": (),
 }
