@@ -189,7 +189,7 @@ def run_module(
         fail(f"stopped by {stopped} {when}", changed=wrote)
     except ImportError as error:
         library = (error.name or str(error)).partition(".")[0]
-        if library not in (*needs, "urllib3", "yaml"):
+        if library not in (*needs, "urllib3", "yaml", "idna"):
             raise
         fail(missing_required_lib(library), exception=traceback.format_exc())
     else:

@@ -54,6 +54,7 @@ options:
         host:
           description:
             - The external service's DNS name, as clients ask for it. Required with O(state=present).
+            - An international name is written in its V(xn--) form (IDNA 2008), in which clients ask for it.
             - Wildcards are refused, because the gateway has to know which server to connect to and which name to verify.
             - In other modules O(host) is the URL of the API server. A URL is taken for that here, too; see O(api_server).
           type: str

@@ -65,6 +65,7 @@ options:
           - Domain names that are served - V(httpbin.example.com), V(*.example.com), or V(*) for all.
           - A namespace and a slash in front (V(team/httpbin.example.com), or a dot for the Gateway's own) let only VirtualServices of that
             namespace use the host.
+          - International names are written in the Gateway in their V(xn--) form (IDNA 2008).
         type: list
         elements: str
         required: true

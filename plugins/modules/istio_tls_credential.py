@@ -133,6 +133,9 @@ options:
         hosts:
           description:
             - Hosts that the certificate has to cover; wildcards such as V(*.example.com) are hosts too.
+            - Hosts are names or addresses, without scheme, port or path. International names are read by IDNA 2008, so that V(münchen.example)
+              is V(xn--mnchen-3ya.example), for which the package C(idna) is needed, a part of C(kubernetes)' requirements. Upper case, a final
+              dot and brackets around IPv6 make no difference. All modules of the collection read hosts like this.
           type: list
           elements: str
         purpose:

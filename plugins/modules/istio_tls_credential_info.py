@@ -47,7 +47,7 @@ options:
     default: 0d
   hosts:
     description:
-      - Hosts that the certificate has to cover.
+      - Hosts that the certificate has to cover, as M(meshops.istio.istio_tls_credential) reads them.
     type: list
     elements: str
 seealso:

@@ -36,6 +36,7 @@ options:
   host:
     description:
       - Who is asked - the name that the certificate must be for, the V(Host) header and the SNI. A name or an address, without port or path.
+        An international name is asked for in its V(xn--) form (IDNA 2008).
     type: str
     required: true
   address:
@@ -283,6 +284,7 @@ options:
     default: 1
 requirements:
   - cryptography
+  - idna, for international names only
 notes:
   - The options with which other modules log in to the cluster are used for O(from_pod), which needs the rights C(get) and C(list) on C(pods), and
     C(get) and C(create) on C(pods/exec), in the Pod's namespace; C(docs/rbac/pods.yaml) grants them. Without O(from_pod) they are accepted,

@@ -503,7 +503,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a URL as host": (
         INGRESS,
         gw(hosts=["https://a.example.com"]),
-        ["expected a domain name as host, found 'https://a.example.com'", "Write it like"],
+        ["expected a domain name as host, found 'https://a.example.com': it is a URL. Write a.example.com"],
     ),
     "a short host": (
         INGRESS,
@@ -513,7 +513,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "half a wildcard": (
         INGRESS,
         gw(hosts=["a*.example.com"]),
-        ["found 'a*.example.com': 'a*' is no label of a domain name. Write it like"],
+        ["found 'a*.example.com': a wildcard must be the whole first label. Write the bare name"],
     ),
     "IPv6 as host": (INGRESS, gw(hosts=["::1"]), ["istiod takes no IPv6 address as host, found '::1'. Use '*', or a domain name"]),
     "port 0": (INGRESS, gw(port=0), ["servers[0] (a.example.com): expected a port from 1 to 65535, found 0"]),
@@ -601,7 +601,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a short service": (
         EGRESS,
         eg(host="nginx"),
-        ["host: expected a fully qualified DNS name such as api.example.com, found 'nginx'. Give the whole"],
+        ["host: expected a fully qualified DNS name such as api.example.com, found 'nginx': it has no domain. Give the whole"],
     ),
     "no client certificate": (
         EGRESS,
@@ -673,7 +673,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a URL to probe": (
         PROBE,
         {"host": "https://a.example.com/x"},
-        ["host: expected a host name or an address, found 'https://a.example.com/x'. Give the bare"],
+        ["host: expected a host name or an address, found 'https://a.example.com/x': it is a URL. Write a.example.com"],
     ),
     "a port beyond all ports": (PROBE, probe(port=70000), ["port: expected 1 to 65535, found 70000. Give the port"]),
     "a CA to probe with that is none": (

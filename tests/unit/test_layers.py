@@ -42,8 +42,8 @@ LIBRARIES = {
     "live": ("cryptography",),
     "istio": (),
     "masking": (),
-    "tls": ("cryptography",),
     "proxy_choice": (),
+    "tls": ("cryptography", "idna"),
     "problems": (),
     "doc_fragments": (),
 }

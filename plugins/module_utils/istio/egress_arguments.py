@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from ..problems import Problem, Rejected
+from ..tls.names import NoHost, normalise, read, shown
 from .egress import (
     MESH_PORT_NAME,
     NAME_PATTERNS,
@@ -126,11 +127,9 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
         if not given.get(option):
             reader.wrong("missing_option", f"{prefix}{option}", f"expected {option}, found none", f"set {option}")
     name = str(given.get("name") or "")
-    host = str(given.get("host") or "").lower()
     if name:
         reader.label(where, "name", name)
-    if host:
-        _check_host(reader, f"{prefix}host", host)
+    host = _host(reader, f"{prefix}host", str(given["host"])) if given.get("host") else ""
     gateway = _gateway(reader, f"{prefix}gateway", _given(given.get("gateway")))
     namespace = reader.label(where, "namespace", str(given.get("namespace") or gateway.namespace))
     mode = reader.one_of(f"{prefix}mode", given.get("mode", "MUTUAL"), cast(Sequence[Mode], ("MUTUAL", "SIMPLE")))
@@ -155,8 +154,8 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
         gateway=gateway,
         mode=mode,
         objects=objects,
-        sni=str(given.get("sni") or host),
-        subject_alt_names=(host,) if sans is None else tuple(map(str, sans)),
+        sni=_host(reader, f"{prefix}sni", str(given["sni"])) if given.get("sni") else host,
+        subject_alt_names=(host,) if sans is None else tuple(_san(str(san)) for san in sans),
         credential_name=credential_name,
         files=files,
         http_port=http_port,
@@ -178,37 +177,49 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
             reader, f"{prefix}control_plane", given.get("control_plane"), PodGroup("istio-system", {"app": "istiod"}, 15012)
         ),
     )
-    if origination.sni != host:
-        _check_host(reader, f"{prefix}sni", origination.sni)
     if origination.prevent_bypass:
         _check_bypass(reader, prefix, origination)
     return origination
 
 
-def _check_host(reader: _Reader, where: str, host: str) -> None:
-    if "*" in host:
+def _host(reader: _Reader, where: str, given: str) -> str:
+    """The host as objects hold it."""
+    host = read(given)
+    if "*" in given:
         reader.wrong(
             "wildcard_host",
             where,
-            f"expected one host name, found the wildcard {host!r}",
+            f"expected one host name, found the wildcard {given!r}",
             "list each host as a service of its own: the gateway has to know which server to connect to and which name to verify "
             "(Istio documents wildcard egress only for TLS that clients originate themselves, through an additional SNI proxy)",
         )
-        return
-    if is_address(host):
+    elif isinstance(host, NoHost):
+        reader.wrong(
+            "invalid_host",
+            where,
+            f"expected a fully qualified DNS name such as api.example.com, found {shown(given)!r}: {host.why}",
+            host.remedy,
+        )
+    elif is_address(host):
         reader.wrong(
             "host_is_address",
             where,
             f"expected a DNS name, found the address {host}",
             "name the service (the name is what clients ask for and what the certificate is checked against) and give the address in endpoints",
         )
-    elif domain_fault(host) or "." not in host or host.endswith("."):
+    elif (fault := domain_fault(host)) or "." not in host:
         reader.wrong(
             "invalid_host",
             where,
-            f"expected a fully qualified DNS name such as api.example.com, found {host!r}",
-            "give the whole name, without scheme, port, path or trailing dot",
+            f"expected a fully qualified DNS name such as api.example.com, found {given!r}: {fault or 'it has no domain'}",
+            "give the whole name",
         )
+    return host if isinstance(host, str) else given
+
+
+def _san(name: str) -> str:
+    """An international name as certificates hold it; everything else (URIs too) as it is."""
+    return name if name.isascii() else normalise(name) or name
 
 
 def _gateway(reader: _Reader, where: str, given: Mapping[str, Any]) -> EgressGateway:
@@ -325,6 +336,7 @@ def _endpoints(reader: _Reader, where: str, resolution: Resolution, items: Seque
         here = f"{where}[{index}]"
         given = _given(item)
         address = str(given.get("address") or "")
+        address = address if address.isascii() else normalise(address) or address
         if resolution == "STATIC" and not is_address(address):
             reader.wrong(
                 "invalid_endpoint",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..tls.names import split_namespace
 from .names import is_address, matches, subset_of
 from .ownership import metadata, owner_value
 from .reference import Lookup, Reference, server_lookups
@@ -102,13 +103,13 @@ def owner_of(gateway_name: str) -> str:
 
 def bare(host: str) -> str:
     """A host without the namespace before its slash."""
-    return host.rpartition("/")[2]
+    return split_namespace(host)[1]
 
 
 def allowed_from(host: str) -> str | None:
     """The namespace whose VirtualServices may use a host, `.` for the Gateway's own; None where all may."""
-    namespace, separator, __ = host.partition("/")
-    return namespace if separator and namespace != "*" else None
+    namespace = split_namespace(host)[0]
+    return None if namespace == "*" else namespace
 
 
 def slug(host: str) -> str:

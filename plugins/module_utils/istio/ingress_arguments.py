@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..problems import Problem, Rejected
+from ..tls.names import canonical, shown
 from .ingress import HTTPS_PORT, PASSTHROUGH_MODES, IngressGateway, Route, Server, allowed_from, bare, port_names, route_name
 from .names import matches, milliseconds
 from .reference import Reference, parse_reference
@@ -77,7 +78,7 @@ def _with_port_names(servers: Sequence[Server], listed: Sequence[Options]) -> tu
 
 def _server(options: Options, index: int, gateway_name: str, namespace: str, problems: list[Problem]) -> Server:
     hosts = _hosts(options.get("hosts"))
-    where = f"servers[{index}] ({hosts[0]})" if hosts else f"servers[{index}]"
+    where = f"servers[{index}] ({shown(hosts[0])})" if hosts else f"servers[{index}]"
     mode = options.get("mode") or "SIMPLE"
     protocol: Literal["HTTPS", "TLS"] = options.get("protocol") or ("TLS" if mode in PASSTHROUGH_MODES else "HTTPS")
     for option in _FILES:
@@ -122,8 +123,8 @@ def _reference(text: str, where: str, problems: list[Problem]) -> Reference | No
 
 
 def _hosts(hosts: Sequence[str] | None) -> tuple[str, ...]:
-    """Lower case, because a proxy compares SNI in lower case; each once."""
-    return tuple(dict.fromkeys(host.strip().lower() for host in hosts or ()))
+    """In the form in which a proxy compares SNI: lower case, ASCII; each once."""
+    return tuple(dict.fromkeys(canonical(host) for host in hosts or ()))
 
 
 def _route(options: Options, where: str, server: Server, gateway_name: str, namespace: str, problems: list[Problem]) -> Route:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ..problems import Problem
+from ..tls.names import NoHost, read
 from .admission import HTTP_PROTOCOLS, PROTOCOL_VERSIONS, gateway_problems
 from .admission_routes import virtual_service_problems
 from .choice import age, title
@@ -71,6 +72,8 @@ def _problems(gateway: IngressGateway) -> Found:
     yield from _shared_certificates(gateway)
     for group, manifest in zip(routed_hosts(gateway), virtual_services(gateway), strict=True):
         yield from _routes_of_one_name(group)
+        if any(isinstance(read(host), NoHost) for host in group.hosts):
+            continue  # told as the server's, which has it too
         rules = group.rules
         yield from virtual_service_problems(
             manifest,

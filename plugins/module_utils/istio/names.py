@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..problems import Problem
+from ..tls.names import NoHost, read, shown, split_namespace
 
 CA_SUFFIX = "-cacert"
 """istiod takes a credential with this suffix for a CA certificate alone."""
@@ -136,9 +137,8 @@ def host_problems(host: str, where: str) -> tuple[Problem, ...]:
 
 
 def _host(host: str, where: str) -> Found:
-    namespace, separator, name = host.partition("/")
-    name = name if separator else host
-    if separator and namespace not in ("*", ".") and not is_label(namespace):
+    namespace, name = split_namespace(host)
+    if namespace not in (None, "*", ".") and not is_label(namespace or ""):
         yield Problem(
             "host_namespace",
             where,
@@ -149,18 +149,19 @@ def _host(host: str, where: str) -> Found:
         if ":" in name:
             yield Problem("host", where, f"istiod takes no IPv6 address as host, found {host!r}", "use '*', or a domain name")
         return
-    if fault := domain_fault(name):
-        yield Problem("host", where, f"expected a domain name as host, found {host!r}: {fault}", "write it like httpbin.example.com")
-        return
-    if name != "*" and "." not in name:
-        yield _short_name(host, name, where)
-    elif "*" in name and name != "*" and not name.startswith("*."):
+    if "*" in name and name != "*" and not name.startswith("*.") and not domain_fault(name):
         yield Problem(
             "host_partial_wildcard",
             where,
             f"expected the wildcard of host {host!r} to be a whole label, found {name.partition('.')[0]!r}",
             "write *.example.com, or list the names",
         )
+    elif isinstance(found := read(name), NoHost):
+        yield Problem("host", where, f"expected a domain name as host, found {shown(host)!r}: {found.why}", found.remedy)
+    elif fault := domain_fault(found):  # istiod is stricter, with underscores for one
+        yield Problem("host", where, f"expected a domain name that istiod takes as host, found {host!r}: {fault}", "use another name")
+    elif name != "*" and "." not in name:
+        yield _short_name(host, name, where)
 
 
 def _short_name(host: str, name: str, where: str) -> Problem:

@@ -232,12 +232,15 @@ def check(request: Request) -> list[Problem]:
         problems.append(Problem("invalid_request", where, message, remedy))
 
     for where, name in (("host", request.host), ("address", request.address), ("sni", request.sni or None)):
-        if name is not None and ("/" in name or "*" in name or names.normalise(name) is None):
+        found = names.read(name) if name is not None else ""
+        if isinstance(found, names.NoHost):
             add(
                 where,
-                f"expected a host name or an address, found {name!r}",
-                "Give the bare name, such as httpbin.example.com; port and path have options of their own",
+                f"expected a host name or an address, found {names.shown(name or '')!r}: {found.why}",
+                f"{found.remedy}; port and path have options of their own",
             )
+        elif "*" in found:
+            add(where, f"expected one host, found the wildcard {name!r}", "Give one of the names that it stands for")
     if request.sni and names.address(request.sni) is not None:
         add("sni", f"expected a host name, found the address {request.sni}", "An SNI cannot be an address; leave it empty to send none")
     if not 1 <= request.target_port <= 65535:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from ..problems import Problem
 from .facts import rfc3339
 from .material import Certificate, Crl, KeyKind, OcspStaple, PrivateKey, build_path, fingerprint, from_x509, names_match, signed_by
-from .names import address, common_name_covers, covers, normalise
+from .names import NoHost, address, common_name_covers, covers, read, shown, split_namespace
 
 Purpose = Literal["server", "client"]
 
@@ -478,13 +478,13 @@ def _check_hosts(leaf: Certificate, hosts: Iterable[str], where: str) -> Iterato
             "Issue the certificate again with subjectAltName",
         )
     for host in dict.fromkeys(hosts):
-        name = normalise(host)
-        if name is None:
+        name = read(split_namespace(host)[1])
+        if isinstance(name, NoHost):
             yield _error(
                 "host_invalid",
                 where,
-                f"expected a DNS name, a wildcard (*.example.com) or an IP address, found {host!r}",
-                "Give the name alone, without scheme or port",
+                f"expected a DNS name, a wildcard (*.example.com) or an IP address as host, found {shown(host)!r}: {name.why}",
+                name.remedy,
             )
         elif name != "*" and not covers(host, leaf) and not (nameless and common_name_covers(host, leaf)):
             yield _not_covered(name, leaf, where)
