@@ -16,10 +16,10 @@ OPERATOR = ("istio-system", "meshops-operator")
 
 
 def make_operator() -> None:
-    """The service account with exactly the Role that is shipped, and a kubeconfig with a new token for it."""
+    """The service account with exactly the Roles and limits that are shipped, and a kubeconfig with a new token for it."""
     if not layout.OPERATOR_RBAC.is_file():
         raise Failure(f"{layout.OPERATOR_RBAC} is missing: it holds the operator's service account and Role")
-    kube.apply(layout.OPERATOR_RBAC)
+    kube.apply(layout.OPERATOR_RBAC, layout.OPERATOR_ADMISSION, layout.OPERATOR_CLIENTS)
     namespace, account = OPERATOR
     if kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}") is None:
         raise Failure(f"{layout.OPERATOR_RBAC}: expected a ServiceAccount {account} in namespace {namespace}, found none")

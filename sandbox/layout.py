@@ -13,6 +13,8 @@ MANIFESTS = ROOT / "sandbox" / "manifests"
 INVENTORY = ROOT / "sandbox" / "inventory.yml"
 VENV = ROOT / ".venv"
 OPERATOR_RBAC = ROOT / "docs" / "rbac" / "fleet.yaml"
+OPERATOR_ADMISSION = ROOT / "docs" / "rbac" / "admission.yaml"
+OPERATOR_CLIENTS = MANIFESTS / "operator.yaml"
 
 STATE = ROOT / ".sandbox"
 BIN = STATE / "bin"

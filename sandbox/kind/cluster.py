@@ -129,8 +129,9 @@ def publish_ingress(address: str) -> None:
 
 
 def make_operator() -> None:
-    """The service account with exactly the Role that is shipped, and a kubeconfig with a new token for it."""
-    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=sandbox", "--filename", layout.OPERATOR_RBAC)
+    """The service account with exactly the Roles and limits that are shipped, and a kubeconfig with a new token for it."""
+    for file in (layout.OPERATOR_RBAC, layout.OPERATOR_ADMISSION, layout.OPERATOR_CLIENTS):
+        kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=sandbox", "--filename", file)
     namespace, account = exports.OPERATOR
     token = kubectl("--namespace", namespace, "create", "token", account, f"--duration={kube.TOKEN_SECONDS}s").strip()
     cluster = yaml.safe_load(KUBECONFIG.read_text())["clusters"][0]["cluster"]

@@ -133,3 +133,112 @@ def test_explicit_options_beat_the_environment(mesh: Mesh, issue: Issue, namespa
     mesh.task("istio_tls_credential_info", arguments, login=str(wrong), K8S_AUTH_KUBECONFIG=right).ok()
     unreachable = mesh.task("istio_tls_credential_info", arguments, login="admin", K8S_AUTH_KUBECONFIG=str(wrong))
     assert "no answer from the API server at https://127.0.0.1:1" in unreachable.failed[0]["msg"]
+
+
+# --- what Roles cannot say: docs/rbac/admission.yaml, which the sandbox's operator is under
+
+
+SECRET_LOGIN = "kubernetes.io/service-account-token"
+
+
+def secret(namespace: str, name: str, kind: str) -> str:
+    metadata = {"name": name, "namespace": namespace, "annotations": {"kubernetes.io/service-account.name": "default"}}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata})
+
+
+def test_a_login_may_not_make_itself_another_account(mesh: Mesh, credential_name: str) -> None:
+    """Without the policy the answer to the same request is the token of the account that the annotation names."""
+    manifest = secret("istio-system", credential_name, SECRET_LOGIN)
+    for command in (("create",), ("apply", "--server-side")):
+        said = mesh.kubectl(*command, "-f", "-", stdin=manifest, check=False, login="operator")
+        assert f"a Secret of type {SECRET_LOGIN} is a login" in said, said
+    assert mesh.get("secret", "istio-system", credential_name) is None
+    mesh.kubectl("create", "-f", "-", stdin=manifest)  # others are not meant
+    said = mesh.kubectl("annotate", "secret", credential_name, "-n", "istio-system", "a=b", check=False, login="operator")
+    assert f"a Secret of type {SECRET_LOGIN} is a login" in said, said
+    mesh.kubectl("delete", "secret", credential_name, "-n", "istio-system", login="operator")
+    mesh.kubectl("create", "-f", "-", stdin=secret("istio-system", credential_name, "Opaque"), login="operator")
+
+
+POD_SPEC: dict[str, Any] = {
+    "serviceAccountName": "gateway",
+    "volumes": [{"name": "old", "hostPath": {"path": "/etc/ssl"}}],
+    "containers": [{"name": "istio-proxy", "image": "auto", "env": [{"name": "A", "value": "b"}]}],
+}
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"serviceAccountName": "istiod"}, "as whom"),
+    ({"hostPID": True}, "as whom"),
+    ({"hostNetwork": True}, "as whom"),
+    ({"securityContext": {"runAsUser": 0}}, "as whom"),
+    ({"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}, "volumes of Secrets"),
+    ({"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}, "volumes of Secrets"),
+    ({"containers": [{"name": "istio-proxy", "image": "other"}]}, "not which run"),
+    ({"containers": [{"name": "istio-proxy", "command": ["sh"]}]}, "not which run"),
+    ({"containers": [{"name": "istio-proxy", "env": [{"name": "LD_PRELOAD", "value": "/x"}]}]}, "not which run"),
+    ({"containers": [{"name": "istio-proxy", "securityContext": {"allowPrivilegeEscalation": True}}]}, "not which run"),
+    ({"containers": [{"name": "second", "image": "auto"}]}, "not which run"),
+    ({"initContainers": [{"name": "first", "image": "auto"}]}, "not which run"),
+]
+
+
+def test_a_deployment_may_be_given_mounts_and_nothing_else(mesh: Mesh, namespace: str) -> None:
+    """Server-side dry runs, which admission judges like writes."""
+    template = {"metadata": {"labels": {"istio": "gateway"}}, "spec": POD_SPEC}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"istio": "gateway"}}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gateway", "namespace": namespace}, "spec": spec}
+    mesh.kubectl("create", "-f", "-", stdin=yaml.safe_dump(deployment))
+    rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "patch", "create"]}]
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "mounts", "namespace": namespace},
+        "rules": rules,
+    }
+    apply(mesh, [role])
+    account = "istio-system:meshops-operator"
+    mesh.kubectl("create", "rolebinding", "mounts", "-n", namespace, "--role=mounts", f"--serviceaccount={account}")
+
+    def patch(pods: dict[str, Any]) -> str:
+        change = yaml.safe_dump({"spec": {"template": {"spec": pods}}})
+        where = ("patch", "deployment", "gateway", "-n", namespace, "--dry-run=server")
+        return mesh.kubectl(*where, "--patch", change, check=False, login="operator")
+
+    mount = {"volumeMounts": [{"name": "certs", "mountPath": "/etc/certs"}], "name": "istio-proxy"}
+    assert "patched" in patch({"volumes": [{"name": "certs", "secret": {"secretName": "certs"}}], "containers": [mount]})
+    for change, said in REFUSED:
+        answer = patch(change)
+        assert "meshops-mounts" in answer and said in answer, (change, answer)
+    other = {**deployment, "metadata": {"name": "other", "namespace": namespace}}
+    assert "not make them" in mesh.kubectl("create", "-f", "-", stdin=yaml.safe_dump(other), check=False, login="operator")
+
+
+def test_how_far_the_operator_reaches(mesh: Mesh) -> None:
+    """Asked with the shipped Roles alone: the sandbox's own binding for tests is not the operator's."""
+    operator = shipped("fleet.yaml")
+    policies = [
+        (document["kind"], document["metadata"]["name"], rule["verbs"])
+        for document in operator
+        for rule in document.get("rules", [])
+        if "networkpolicies" in rule["resources"]
+    ]
+    assert policies == [
+        ("ClusterRole", "meshops-gateways", ["list"]),
+        ("ClusterRole", "meshops-clients", ["get", "create", "patch", "delete"]),
+    ]
+    bound = [document["kind"] for document in operator if document.get("roleRef", {}).get("name") == "meshops-clients"]
+    assert bound == ["RoleBinding"]
+    for verb, resource in (("get", "pods"), ("get", "nodes"), ("delete", "pods"), ("create", "pods"), ("create", "serviceaccounts/token")):
+        assert "no" in mesh.kubectl("auth", "can-i", verb, resource, "-n", "istio-system", check=False, login="operator")
+
+
+def test_clients_of_one_namespace(mesh: Mesh, namespace: str, tmp_path: Path) -> None:
+    """The RoleBinding to meshops-clients suffices to write a NetworkPolicy in its namespace, and in no other."""
+    mesh.kubectl("create", "serviceaccount", "closer", "-n", namespace)
+    mesh.kubectl(
+        "create", "rolebinding", "closer", "-n", namespace, "--clusterrole=meshops-clients", f"--serviceaccount={namespace}:closer"
+    )
+    kubeconfig = login(mesh, "closer", namespace, tmp_path)
+    for verb in ("get", "create", "patch", "delete"):
+        asked = ("auth", "can-i", verb, "networkpolicies.networking.k8s.io", "-n")
+        assert mesh.kubectl(*asked, namespace, check=False, login=kubeconfig).startswith("yes")
+        assert mesh.kubectl(*asked, "kube-system", check=False, login=kubeconfig).startswith("no")
