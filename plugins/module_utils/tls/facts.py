@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from .material import Certificate, Crl
+from .certificate import Certificate
+from .revocation import Crl
 
 
 def rfc3339(moment: datetime) -> str:

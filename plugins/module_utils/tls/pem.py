@@ -13,7 +13,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from ..problems import Problem, Rejected
 
 LARGEST = 4 * 1024 * 1024
 """Bytes that are looked at: far more than a Secret may hold (1 MiB), and enough for every bundle of public CAs."""
@@ -224,3 +227,38 @@ def der_kind(data: bytes) -> str | None:
             continue
         return kind
     return None
+
+
+def rejected(code: str, where: str, message: str, remedy: str) -> Rejected:
+    return Rejected(Problem(code, where, message, remedy))
+
+
+def limit(data: bytes, where: str) -> None:
+    """Raise `too_large` for more than `LARGEST` bytes."""
+    if len(data) > LARGEST:
+        found = identify(data)
+        raise rejected("too_large", where, f"expected at most {LARGEST} bytes, found {found.what}", found.remedy)
+
+
+def reject_defects(data: bytes, blocks: Sequence[Block], defects: Sequence[str], expected: str, labels: frozenset[str], where: str) -> None:
+    """Raise where the PEM is damaged, preceded by what Envoy cannot skip, or holds none of `labels`."""
+    has_any = any(block.label in labels or block.label == "TRUSTED CERTIFICATE" for block in blocks)
+    if defects:
+        raise Rejected(
+            [
+                Problem(
+                    "not_pem", where, f"expected {expected}, found that {defect}", "Give the file whole, each boundary on a line of its own"
+                )
+                for defect in defects[:10]
+            ]
+            if not data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"))
+            else not_pem(data, expected, where)
+        )
+    if not has_any:
+        raise Rejected(not_pem(data, expected, where))
+
+
+def not_pem(data: bytes, expected: str, where: str) -> Problem:
+    """The problem of a file that holds none of the blocks that were looked for."""
+    found = identify(data)
+    return Problem("not_pem", where, f"expected {expected}, found {found.what}", found.remedy)

@@ -1,0 +1,134 @@
+# Copyright (c) 2026 The meshops.istio developers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates from files: chains and bundles of CAs, and the path from a leaf up to the last issuer that is known."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ..problems import Problem, Rejected
+from .certificate import Certificate, signed_by
+from .pem import CERTIFICATE_LABELS, CRL_LABELS, PRIVATE_KEY_LABELS, Block, limit, reject_defects, rejected, scan
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+
+def chain_pem(chain: Iterable[Certificate]) -> bytes:
+    """The certificates in PEM, in the given order and nothing else: always of a form that Envoy reads."""
+    return b"".join(certificate.pem for certificate in chain)
+
+
+def read_chain(data: bytes, *, where: str) -> tuple[Certificate, ...]:
+    """The certificates in a PEM file (a chain, leaf first, or a bundle of CAs), in the file's order; at least one.
+
+    Text around the blocks (`openssl x509 -text`), CRLF and blocks that Envoy skips (DH PARAMETERS) are fine. Rejected with `not_pem`,
+    `private_key_in_certificate` (it would be stored, and shown, as if it were public), `crl_in_certificate` (Envoy would apply a CRL in a
+    CA file, while this reader would drop it), `certificate_unreadable`.
+    """
+    limit(data, where)
+    blocks, defects = scan(data)
+    if any(block.label in PRIVATE_KEY_LABELS for block in blocks):
+        line = next(block.line for block in blocks if block.label in PRIVATE_KEY_LABELS)
+        raise rejected(
+            "private_key_in_certificate",
+            where,
+            f"expected certificates only, found a private key too (line {line}): it would be stored where certificates belong",
+            "Give the key through its own option, and the certificates in a file without it",
+        )
+    if any(block.label in CRL_LABELS for block in blocks):
+        raise Rejected(
+            Problem("crl_in_certificate", where, "expected certificates only, found a CRL too", "Give the CRL through its own option")
+        )
+    reject_defects(data, blocks, defects, "PEM certificates", CERTIFICATE_LABELS, where)
+    problems: list[Problem] = []
+    certificates = []
+    for block in blocks:
+        if block.label == "TRUSTED CERTIFICATE":
+            problems.append(
+                _unreadable(
+                    block,
+                    where,
+                    "is an OpenSSL TRUSTED CERTIFICATE, which holds more than a certificate",
+                    "Convert it: openssl x509 -in FILE -out FILE.pem",
+                )
+            )
+        if block.label in CERTIFICATE_LABELS:
+            certificate = parse_certificate(block.der())
+            if isinstance(certificate, str):
+                problems.append(_unreadable(block, where, certificate, "Fetch the certificate again from where it was issued"))
+            else:
+                certificates.append(certificate)
+    if problems:
+        raise Rejected(problems)
+    return tuple(certificates)
+
+
+def _unreadable(block: Block, where: str, what: str, remedy: str) -> Problem:
+    return Problem(
+        "certificate_unreadable", where, f"expected an X.509 certificate, block {block.number} (line {block.line}) {what}", remedy
+    )
+
+
+@lru_cache(maxsize=4096)  # what is to be written and what is there are mostly the same, and so are intermediates
+def parse_certificate(der: bytes | None) -> Certificate | str:
+    """The certificate, or what is wrong with it. Everything that could fail later is looked at here, so that the properties never raise."""
+    from cryptography import x509
+
+    if der is None:
+        return "is not valid Base64"
+    try:
+        with warnings.catch_warnings():  # a serial number that is not positive is told by `checks`
+            warnings.simplefilter("ignore")
+            certificate = from_x509(x509.load_der_x509_certificate(der), der)
+            __: object = (certificate.serial_number, certificate.version, certificate.not_before, certificate.not_after)
+    except Exception:  # ValueError and others, not documented
+        return "is not a valid certificate"
+    try:
+        __ = (certificate.subject, certificate.issuer, certificate.common_name)
+    except Exception:
+        return "has a subject or issuer that cannot be read"
+    try:
+        __ = (certificate.names, certificate.key_usage, certificate.extended_key_usage, certificate.is_ca, certificate.must_staple)
+    except Exception:  # ValueError, x509.DuplicateExtension
+        return "has an extension that cannot be read, or one twice"
+    return certificate
+
+
+def from_x509(certificate: x509.Certificate, der: bytes | None = None) -> Certificate:
+    """A certificate that somebody else parsed already, for example a peer's."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return Certificate(der if der is not None else certificate.public_bytes(Encoding.DER), certificate)
+
+
+def from_der(der: bytes, *, where: str) -> Certificate:
+    """One certificate in DER, as a handshake gives it. Rejected with `certificate_unreadable`."""
+    certificate = parse_certificate(der)
+    if isinstance(certificate, str):
+        raise rejected(
+            "certificate_unreadable",
+            where,
+            f"expected an X.509 certificate in DER, this one {certificate}",
+            "Issue it again with other software",
+        )
+    return certificate
+
+
+def build_path(leaf: Certificate, others: Iterable[Certificate]) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]]:
+    """The certificates in chain order, from `leaf` up to the last issuer that is among `others`, and those that are no part of it.
+
+    Where several bear the issuer's name, the one whose key made the signature is taken; if no signature fits, the path ends there.
+    """
+    path, rest = [leaf], [certificate for certificate in dict.fromkeys(others) if certificate != leaf]
+    while not path[-1].is_self_issued or not path[-1].is_self_signed:
+        issuer = next((candidate for candidate in rest if signed_by(path[-1], candidate) is not False), None)
+        if issuer is None:
+            break
+        path.append(issuer)
+        rest.remove(issuer)
+    return tuple(path), tuple(rest)
