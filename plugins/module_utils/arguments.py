@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .problems import Problem, Rejected
+from .tls.pem import LARGEST
+from .tls.secrets import holds_private_key
 
 AUTH_OPTIONS: dict[str, dict[str, Any]] = {
     # the same names, types and aliases as kubernetes.core's: see plugins/doc_fragments/auth.py
@@ -103,23 +107,55 @@ def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tup
         return None, f"{where}{name}"
     if content is not None and path is not None:
         raise Rejected(Problem("given_twice", f"{where}{name}", f"expected one of {name} and {name}_path, found both", "give one of them"))
-    if path is not None and ("-----BEGIN" in path or "\n" in path):
-        message = "expected the path of a file, found several lines of text"  # which may be a key, and so is not repeated
-        raise Rejected(Problem("path_is_content", f"{where}{name}_path", message, f"give content as {name}"))
+    if path is not None and ("\n" in path or _looks_like_content(path)):
+        raise _path_is_content(name, where)
     if path is not None:
         place = f"{where}{name}_path {path[:300]}"
         try:
-            with open(path, "rb") as file:  # noqa: PTH123  a Path takes as long again, and a fleet reads thousands
-                data = file.read()
+            return _read(path), place
         except FileNotFoundError:
+            if _LONG_WORD.search(path):
+                raise _path_is_content(name, where) from None
             found = "no such file"
-        except IsADirectoryError:
-            found = "a directory"
         except (OSError, ValueError) as error:
             found = str(getattr(error, "strerror", None) or error)
-        else:
-            return data, place
         raise Rejected(
             Problem("file_unreadable", place, f"expected a readable file, found: {found}", "correct the path, or its permissions")
         )
     return str(content).encode(errors="backslashreplace"), f"{where}{name}"  # what is no text is no PEM either
+
+
+_LONG_WORD = re.compile(r"(?<![^/])(?=[^/.]*[a-z])(?=[^/.]*[A-Z])(?=[^/.]*[0-9])[A-Za-z0-9+=_-]{48,}(?![^/]*\.)")
+"""A part of a path that may be a piece of a key in base64: long, with letters of both cases and digits, and without a dot."""
+
+
+def _looks_like_content(path: str) -> bool:
+    """Whether a path is PEM, or PEM or DER in base64; such a text may be a key, and so no message repeats it."""
+    return (
+        "-----BEGIN" in path
+        or path.lstrip().startswith("LS0tLS1CRUdJTi")
+        or _DER_IN_BASE64.match(path.strip()) is not None
+        or holds_private_key(path)
+    )
+
+
+_DER_IN_BASE64 = re.compile(r"MI[A-Za-z0-9+/]{46}")
+
+
+def _path_is_content(name: str, where: str) -> Rejected:
+    message = "expected the path of a file, found what looks like content"  # which is not repeated: it may be a key
+    return Rejected(Problem("path_is_content", f"{where}{name}_path", message, f"give content as {name}"))
+
+
+def _read(path: str) -> bytes:
+    """A regular file's bytes, one more than is looked at where it is larger. A pipe would be waited for, and a device may have no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+            raise ValueError(next((name for test, name in kinds if test(mode)), "no regular file"))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST + 1)
+    finally:
+        os.close(descriptor)

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from ansible_collections.meshops.istio.plugins.doc_fragments.auth import ModuleD
 from ansible_collections.meshops.istio.plugins.doc_fragments.objects import ModuleDocFragment as ObjectsFragment
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import AUTH_OPTIONS, OBJECT_OPTIONS, content_or_path, duration
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
+from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import LARGEST
 from yaml import safe_load
 
 
@@ -70,6 +73,8 @@ def test_content_or_path(tmp_path: Path) -> None:
         ({"private_key_path": "/tmp"}, "file_unreadable", "found: a directory"),
         ({"private_key_path": "/etc/hostname/x"}, "file_unreadable", "found: Not a directory"),
         ({"private_key_path": "a\0b"}, "file_unreadable", "null byte"),
+        ({"private_key_path": "/dev/zero"}, "file_unreadable", "found: a device"),
+        ({"private_key_path": "/no/such/Rather-Long-Name-Of-A-Key-Of-The-Year-2026-And-More-Words.pem"}, "file_unreadable", "no such file"),
         ({"private_key_path": "x" * 5000}, "file_unreadable", "File name too long"),
     ],
 )
@@ -79,6 +84,41 @@ def test_what_cannot_be_read(options: dict[str, str], code: str, says: str) -> N
     [problem] = caught.value.problems
     assert problem.code == code and says in problem.message and problem.where.startswith("credentials[0] (x): ")
     assert len(problem.where) < 400
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Rejected, match="found: a pipe"):
+        given(private_key_path=str(tmp_path / "pipe"))
+
+
+def test_no_more_is_read_than_is_looked_at(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    data, __ = given(private_key_path=str(tmp_path / "large"))
+    assert data is not None and len(data) == LARGEST + 1
+
+
+_PKCS8 = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgc4n4ryc4n4ryc4n4ryc4n4ryc4n4ryc4n4ryc4n4ryShRANCAAR"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        base64.b64encode(b"-----BEGIN PRIVATE KEY-----\n" + _PKCS8.encode()).decode(),
+        base64.b64encode(b"-----BEGIN CERTIFICATE-----\n" + _PKCS8.encode()).decode()[:80],
+        _PKCS8,
+        _PKCS8.replace("+", "/"),
+        _PKCS8[30:],
+        "x/" + _PKCS8[30:],
+    ],
+)
+def test_base64_where_a_path_belongs_is_not_repeated(content: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        given(private_key_path=content)
+    [problem] = caught.value.problems
+    assert problem.code == "path_is_content"
+    assert not any(content[at : at + 12] in str(problem) for at in range(len(content) - 12))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "content as path": (
         CREDENTIAL,
         c(private_key=None, private_key_path="@key"),
-        ["private_key_path: expected the path of a file, found several lines of text. Give content as private_key"],
+        ["private_key_path: expected the path of a file, found what looks like content. Give content as private_key"],
     ),
     "a path as content": (
         CREDENTIAL,

@@ -26,7 +26,7 @@ _LABEL = re.compile(rb" ([^-\r\n]{1,60})-----[ \t]*")
 _PATH = re.compile(
     rb"(?:[~.]{0,2}/|[A-Za-z]:\\)?[^\s\x00-\x1f\x7f<>|]{1,400}\.(?:pem|crt|cer|cert|key|p12|pfx|der|crl|txt)|[~.]{0,2}/[^\n\x00]{1,400}"
 )
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{16,}={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{16,}={0,2}")
 
 PRIVATE_KEY_LABELS = frozenset(
     {
@@ -180,7 +180,7 @@ def _binary(data: bytes, text: bytes) -> Found | None:
         return Found("a PKCS#12 bundle", "Give it through the PKCS#12 option, or convert it with openssl pkcs12")
     if kind is not None:
         return Found(f"{kind} in DER, the binary form", f"Convert it to PEM: {_CONVERT.get(kind, 'openssl ... -inform der -outform pem')}")
-    if text.startswith(b"MI") and _BASE64.fullmatch(text):
+    if text.startswith(b"MI") and _BASE64.fullmatch(text.translate(None, b" \t\r\n\v\f")):
         return Found("Base64 without the PEM lines around it", "Put -----BEGIN ...----- and -----END ...----- lines around it")
     if b"\n" not in text and _PATH.fullmatch(text):
         return Found("what looks like a path instead of content", "Give a path through the option whose name ends in _path")

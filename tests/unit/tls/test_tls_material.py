@@ -521,3 +521,11 @@ def test_the_library_is_imported_late() -> None:
         "assert not [name for name in sys.modules if name.startswith('cryptography')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(filter(None, sys.path))})
+
+
+def test_what_looks_like_base64_for_a_megabyte() -> None:
+    """A pattern that goes back over white space would take hours."""
+    from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import identify
+
+    assert identify(b"MI" + b"A \n" * 300_000 + b" " * 400_000 + b"!").what == "neither PEM nor any other known format"
+    assert identify(b"MI" + b"AAA\r\n" * 200_000 + b"==").what == "Base64 without the PEM lines around it"
