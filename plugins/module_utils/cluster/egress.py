@@ -16,9 +16,11 @@ from typing import Any
 
 from ..istio.credential import decode
 from ..istio.egress import EgressGateway, Origination
-from ..istio.egress_checks import Snapshot, Workload, lookups, needs_authorization
 from ..istio.egress_objects import KINDS, manifests, namespaces
+from ..istio.egress_service import lookups, needs_authorization
+from ..istio.egress_view import Snapshot
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
+from ..istio.workload import Workload
 from .client import CONNECTIONS, ApiError, Cluster
 from .reconcile import Plan, Unit, plan_apply, plan_delete, read, with_kind
 from .resources import (
@@ -33,10 +35,9 @@ from .resources import (
     ref_of,
     resource_of,
 )
+from .workloads import has_ended, workload_of
 
 Manifest = Mapping[str, Any]
-_PROXY_CONTAINER = "istio-proxy"
-_ENDED = ("Succeeded", "Failed")
 
 
 @dataclass
@@ -155,26 +156,9 @@ def _workloads(cluster: Cluster, gateways: Iterable[EgressGateway]) -> tuple[lis
                     raise
                 unread = unread or bool(error.missing_verb)
                 continue
-            workloads = [_workload(item, resource) for item in items if not _ended(item)]
+            workloads = [workload_of(item, resource) for item in items if not has_ended(item)]
             found += [one for one in workloads if gateway.selector.items() <= one.labels.items() and one not in found]
     return found, unread
-
-
-def _ended(item: Manifest) -> bool:
-    return (item.get("status") or {}).get("phase") in _ENDED or "deletionTimestamp" in item["metadata"]
-
-
-def _workload(item: Manifest, resource: Resource) -> Workload:
-    metadata, spec = item["metadata"], item.get("spec") or {}
-    if resource is WORKLOAD_ENTRY:
-        labels = {**(metadata.get("labels") or {}), **(spec.get("labels") or {})}
-        return Workload(metadata["namespace"], metadata["name"], spec.get("serviceAccount") or "default", labels)
-    containers = spec.get("containers") or []
-    proxies = [container for container in containers if container.get("name") == _PROXY_CONTAINER] or containers
-    mounts = tuple(mount["mountPath"] for container in proxies for mount in container.get("volumeMounts") or ())
-    return Workload(
-        metadata["namespace"], metadata["name"], spec.get("serviceAccountName") or "default", metadata.get("labels") or {}, mounts
-    )
 
 
 def _secret_keys(cluster: Cluster, originations: Iterable[Origination]) -> dict[tuple[str, str], frozenset[str] | None]:

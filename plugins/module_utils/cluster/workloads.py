@@ -9,9 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..istio.workload import UNPRIVILEGED, Workload
 from .client import ApiError, Cluster
 from .resources import POD, WORKLOAD_ENTRY, Resource
 
+Manifest = Mapping[str, Any]
+_PROXY_CONTAINER = "istio-proxy"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -19,11 +23,14 @@ _ENDED = ("Succeeded", "Failed")
 class Workloads:
     """What was found, and whether everything could be looked at."""
 
-    labels: list[Mapping[str, str]] = field(default_factory=list)
-    """Labels of each."""
+    workloads: list[Workload] = field(default_factory=list)
     namespaces: list[str] = field(default_factory=list)
     """Sorted, each once."""
     complete: bool = True
+
+    @property
+    def labels(self) -> list[Mapping[str, str]]:
+        return [workload.labels for workload in self.workloads]
 
 
 def find_workloads(cluster: Cluster, selector: Mapping[str, str], fallback: Sequence[str], notes: list[str]) -> Workloads:
@@ -36,16 +43,51 @@ def find_workloads(cluster: Cluster, selector: Mapping[str, str], fallback: Sequ
         items, complete = _list(cluster, resource, text if resource is POD else "", fallback, notes)
         found.complete = found.complete and complete
         for item in items:
-            labels = _labels(item)
-            if (item.get("status") or {}).get("phase") not in _ENDED and all(labels.get(key) == value for key, value in selector.items()):
-                found.labels.append(labels)
-                places.add(item["metadata"]["namespace"])
+            workload = workload_of(item, resource)
+            if not has_ended(item) and selector.items() <= workload.labels.items():
+                found.workloads.append(workload)
+                places.add(workload.namespace)
     found.namespaces = sorted(places)
     return found
 
 
-def _labels(item: Mapping[str, Any]) -> dict[str, str]:
-    return {**(item["metadata"].get("labels") or {}), **((item.get("spec") or {}).get("labels") or {})}
+def has_ended(item: Manifest) -> bool:
+    return (item.get("status") or {}).get("phase") in _ENDED or "deletionTimestamp" in item["metadata"]
+
+
+def workload_of(item: Manifest, resource: Resource) -> Workload:
+    """A Pod or WorkloadEntry as the rules look at it."""
+    metadata, spec = item["metadata"], item.get("spec") or {}
+    place, labels = (metadata["namespace"], metadata["name"]), metadata.get("labels") or {}
+    if resource is WORKLOAD_ENTRY:
+        labels = {**labels, **(spec.get("labels") or {})}
+        return Workload(*place, spec.get("serviceAccount") or "default", labels, ports=spec.get("ports") or {})
+    # a sidecar of the native kind is an init container that goes on running
+    containers = [
+        *(spec.get("containers") or ()),
+        *(one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"),
+    ]
+    proxies = [container for container in containers if container.get("name") == _PROXY_CONTAINER] or containers
+    return Workload(
+        *place,
+        spec.get("serviceAccountName") or "default",
+        labels,
+        mounts=tuple(mount["mountPath"] for container in proxies for mount in container.get("volumeMounts") or ()),
+        ports={port["name"]: port["containerPort"] for one in reversed(containers) for port in one.get("ports") or () if port.get("name")},
+        unprivileged=_unprivileged(proxies),
+    )
+
+
+def _unprivileged(proxies: Sequence[Manifest]) -> bool | None:
+    """What istiod is told: the last of several variables of a name counts, in the forms that Go takes for true."""
+    told: bool | None = False
+    for container in proxies:
+        if container.get("envFrom"):
+            told = None  # a ConfigMap or Secret may hold it
+        for variable in container.get("env") or ():
+            if variable.get("name") == UNPRIVILEGED:
+                told = None if variable.get("valueFrom") else variable.get("value") in _TRUE
+    return told
 
 
 def _list(

@@ -15,8 +15,8 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress impor
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
-from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import Workload
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
+from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import Workload
 
 NGINX: dict[str, Any] = {"name": "nginx", "host": "nginx.example.com", "credential_name": "client-credential"}
 
@@ -146,8 +146,8 @@ def test_snapshot() -> None:
     snapshot = take_snapshot(api, [one()], read_live(api, [one()]))  # type: ignore[arg-type]
     labels = {"istio": "egressgateway"}
     assert snapshot.workloads == [
-        Workload("istio-system", "running", "egress", labels, ("/etc/c",)),
-        Workload("istio-system", "machine", "vm", labels, None),
+        Workload("istio-system", "running", "egress", labels, ("/etc/c",), ports={}, unprivileged=False),
+        Workload("istio-system", "machine", "vm", labels, None, ports={}),
     ]
     assert snapshot.services == {("istio-system", "istio-egressgateway"): SERVICE}
     assert snapshot.secret_keys == {

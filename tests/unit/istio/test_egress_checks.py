@@ -17,8 +17,10 @@ import pytest
 import yaml
 from ansible_collections.meshops.istio.plugins.module_utils.istio import egress_checks
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
-from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import Checked, Snapshot, Workload, check_set
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import check_set
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
+from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_view import Checked, Snapshot
+from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import Workload
 
 NGINX: dict[str, Any] = {"name": "nginx", "host": "nginx.example.com", "credential_name": "client-credential"}
 FILES = {"certificate": "/etc/c/tls.crt", "private_key": "/etc/c/tls.key", "ca_certificate": "/etc/ca/ca.crt"}
@@ -32,6 +34,8 @@ def service(ports: str = "[{port: 443, targetPort: 8443}]", selector: str = "{is
     return made
 
 
+POD = Workload("istio-system", "egress-1", "egress-sa", LABELS, ("/etc/c", "/etc/ca/"), ports={}, unprivileged=False)
+PORT_443 = {"services": {("istio-system", "istio-egressgateway"): service("[{port: 443, targetPort: 443}]")}}
 CLUSTER = Snapshot(
     service_entries=(),
     gateways=(),
@@ -39,7 +43,7 @@ CLUSTER = Snapshot(
     virtual_services=(),
     network_policies=(),
     services={("istio-system", "istio-egressgateway"): service()},
-    workloads=(Workload("istio-system", "egress-1", "egress-sa", LABELS, ("/etc/c", "/etc/ca/")),),
+    workloads=(POD,),
     secret_keys={("istio-system", "client-credential"): PAIR, ("istio-system", "client-credential-cacert"): None},
     may_list_secrets={("istio-system", "egress-sa"): True},
 )
@@ -207,8 +211,8 @@ CASES: dict[str, tuple[Given, Given]] = {
         ),
     ),
     "privileged_target_port": (
-        Given(facts={"services": {("istio-system", "istio-egressgateway"): service("[{port: 443, targetPort: 443}]")}}),
-        Given(facts={"services": {("istio-system", "istio-egressgateway"): service("[{port: 443, targetPort: https}]")}}),
+        Given(facts={**PORT_443, "workloads": (POD, replace(POD, name="egress-2", unprivileged=True))}),
+        Given(facts={**PORT_443, "workloads": (POD, replace(POD, name="machine", mounts=None, unprivileged=None))}),
     ),
     "tls_routes_on_terminating_server": (
         Given(change=_tls_routes),
@@ -316,7 +320,7 @@ def test_is_silent(code: str) -> None:
 
 
 def test_every_code_has_its_case() -> None:
-    source = Path(egress_checks.__file__).read_text()
+    source = "".join(path.read_text() for path in Path(egress_checks.__file__).parent.glob("egress_*.py"))
     assert set(re.findall(r'case\.problem\(\s*"([a-z_]+)"', source)) == set(CASES)
 
 
