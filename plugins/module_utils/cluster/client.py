@@ -123,6 +123,10 @@ class ApiError(ClusterError):
         return self.status == 404 and self.verb == "patch" and 'namespaces "' in self.server_message
 
     @property
+    def is_dying_namespace(self) -> bool:
+        return self.status == 403 and "is being terminated" in self.server_message
+
+    @property
     def is_apply_conflict(self) -> bool:
         return self.status == 409 and any(cause.get("reason") == "FieldManagerConflict" for cause in self.causes)
 
@@ -168,7 +172,7 @@ class ApiError(ClusterError):
             return f"cannot {self.verb} {what}{place}: {self.server_message}; install its CustomResourceDefinition (Istio's own) first"
         if self.is_missing_namespace:
             return f"cannot write {what}: namespace {self.namespace} does not exist; create it first"
-        if "is being terminated" in self.server_message:
+        if self.is_dying_namespace:
             return f"cannot write {what}: namespace {self.namespace} is being terminated; run again when it is gone and made anew"
         remedy = "; raise the quota, or delete what nobody needs" if "exceeded quota:" in self.server_message else ""
         return f"the API server refused to {self.verb} {what}{place} ({self.status} {self.reason}): {self.server_message}{remedy}"

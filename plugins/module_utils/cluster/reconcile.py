@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ..istio.names import CA_SUFFIX
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
-from ..problems import Problem
+from ..problems import Problem, Rejected
 from .client import CONNECTIONS, FIELD_MANAGER, ApiError, Cluster, ClusterError
 from .compare import Difference, differences
 from .resources import Ref, Resource, ref_of, resource_of
@@ -279,15 +279,19 @@ def shown(source: Manifest, manifest: Manifest) -> dict[str, Any]:
 def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehearse: bool = False) -> Outcome:
     """Carries the plans out; in check mode, and before the first write where `rehearse` is set, asks the server's dry run instead.
 
-    Rehearsing keeps an object that an admission webhook refuses from being found out halfway through a unit.
-    Raises Interrupted when anything failed.
+    Rehearsing keeps an object that an admission webhook refuses from being found out halfway through a unit. What goes to several namespaces
+    is asked for once in each in any case, so that one that does not exist is found out before anything is written to the others.
+    Raises Interrupted when anything failed, and Rejected where namespaces are missing.
     """
     outcome = Outcome(plans=[plan for unit in units for plan in unit.plans])
     busy = [unit for unit in units if any(plan.changed for plan in unit.plans)]
     if not busy:
         return outcome
-    if check_mode or (rehearse and sum(len(plan.writes) for unit in busy for plan in unit.plans) > 1):
-        _rehearse(cluster, busy, outcome, quietly=not check_mode)
+    plans = [plan for unit in busy for plan in unit.plans if plan.changed]
+    in_full = check_mode or (rehearse and sum(len(plan.writes) for plan in plans) > 1)
+    asked = plans if in_full else _first_in_each_namespace(plans)
+    if asked:
+        _rehearse(cluster, asked, outcome, everything=plans, check_mode=check_mode, thoroughly=in_full)
         if outcome.failed:
             outcome.rehearsed = True
             raise Interrupted(outcome)
@@ -386,9 +390,26 @@ def _is_same_to(manifest: Manifest, before: Manifest, now: Manifest) -> bool:
     )
 
 
-def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quietly: bool) -> None:
-    """The server's dry run of every apply. What it cannot be asked becomes a note; what it refuses, a failure."""
+def _first_in_each_namespace(plans: Sequence[Plan]) -> list[Plan]:
+    """One new object of each namespace that may be missing or going away, where that would be found out after a write elsewhere."""
+    made: dict[str, Plan] = {}
+    for plan in plans:
+        if plan.action == "created" and plan.ref.namespace:
+            made.setdefault(plan.ref.namespace, plan)
+    there = {plan.ref.namespace for plan in plans if plan.action != "created"}
+    if len(made.keys() | there) == 1:
+        return []  # all of them or none
+    return [plan for namespace, plan in made.items() if namespace not in there]
 
+
+def _rehearse(
+    cluster: Cluster, plans: Sequence[Plan], outcome: Outcome, *, everything: Sequence[Plan], check_mode: bool, thoroughly: bool
+) -> None:
+    """The server's dry run of every apply. What it cannot be asked becomes a note in check mode; what it refuses, a failure.
+
+    A namespace that is missing is an error (Rejected) for whoever is about to write; in check mode an earlier task may be about to make it.
+    Unless `thoroughly`, only whether the namespaces can take new objects is of interest: a webhook need not know dry runs.
+    """
     stop = threading.Event()
 
     def try_out(plan: Plan) -> tuple[ClusterError | None, str | None]:
@@ -403,7 +424,7 @@ def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quie
             except ApiError as error:
                 if error.missing_verb:
                     return None, f"this login may not {error.missing_verb} {error.resource.plural}"
-                if error.is_missing_namespace:
+                if error.is_missing_namespace and check_mode:
                     return None, f"namespace {plan.ref.namespace} does not exist yet"
                 if error.hopeless:
                     stop.set()
@@ -414,16 +435,32 @@ def _rehearse(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, *, quie
                 return error, None
         return None, None
 
-    plans = [plan for unit in units for plan in unit.plans if plan.changed]
     unasked: dict[str, list[Plan]] = {}
+    refusing: dict[str, list[str]] = {}
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         for plan, (error, why) in zip(plans, threads.map(try_out, plans), strict=True):
-            if error:
+            if isinstance(error, ApiError) and not check_mode and (error.is_missing_namespace or error.is_dying_namespace):
+                names = refusing.setdefault("missing" if error.is_missing_namespace else "terminating", [])
+                names += [plan.ref.namespace] if plan.ref.namespace not in names else []
+            elif error and (thoroughly or error.hopeless):
                 outcome.failed.append((plan, error))
             if why:
                 unasked.setdefault(why, []).append(plan)
-    if not quietly:
+    if refusing:
+        raise Rejected([_no_namespace(what, sorted(names), everything) for what, names in refusing.items()])
+    if check_mode:
         outcome.notes += [f"{_named(several)}: not validated by the server ({why})" for why, several in unasked.items()]
+
+
+def _no_namespace(what: str, names: Sequence[str], plans: Sequence[Plan]) -> Problem:
+    several = "namespaces" if len(names) > 1 else "namespace"
+    where = f"{several} {', '.join(names)}"
+    objects = _named((plan for plan in plans if plan.ref.namespace in names and plan.action == "created"), 3)
+    if what == "missing":
+        message = f"expected the {several} of {objects} to exist, found no {', '.join(names)}; nothing was written"
+        return Problem("namespace_missing", where, message, f"make it first (kubectl create namespace {names[0]}), or correct the name")
+    message = f"expected the {several} of {objects} to take new objects, but {', '.join(names)} is being deleted; nothing was written"
+    return Problem("namespace_terminating", where, message, "run again when it is gone and made anew")
 
 
 def problems_of(units: Iterable[Unit]) -> tuple[Problem, ...]:

@@ -38,6 +38,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources im
     Resource,
     resource_of,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 
 OURS = {"app.kubernetes.io/managed-by": "meshops.istio"}
 
@@ -118,6 +119,11 @@ def live(manifest: dict[str, Any], *fields: str, manager: str = "meshops.istio",
 
 def creation(name: str) -> Plan:
     return plan_apply(gateway(name), None)
+
+
+def placed(name: str, namespace: str) -> Unit:
+    manifest = gateway(name)
+    return Unit((plan_apply({**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}, None),))
 
 
 def deletion(name: str) -> Plan:
@@ -413,6 +419,53 @@ def test_a_rehearsal_comes_before_the_first_write_and_without_notes() -> None:
     outcome = execute(cluster, units("ab", "c"), check_mode=False, rehearse=True)  # type: ignore[arg-type]
     kinds = [key for key, __ in itertools.groupby(request.split()[0] for request in cluster.asked)]
     assert kinds == ["dry", "apply"] and outcome.notes == [] and names(outcome.applied) == ["a", "b", "c"]
+
+
+def test_namespaces_are_asked_once_each_before_anything_is_written() -> None:
+    cluster = Fake()
+    everywhere = [placed(name, namespace) for namespace in ("n", "m", "o") for name in ("a", "b")]
+    execute(cluster, everywhere, check_mode=False)  # type: ignore[arg-type]
+    assert sorted(cluster.asked[:3]) == ["dry a"] * 3 and sorted(cluster.asked[3:]) == ["apply a"] * 3 + ["apply b"] * 3
+
+
+@pytest.mark.parametrize(
+    ("several", "why"),
+    [
+        ([("a", "n"), ("b", "n")], "in one namespace all are refused or none"),
+        ([("a", "")], "what has no namespace needs none"),
+    ],
+)
+def test_namespaces_are_not_asked_where_nothing_could_be_half_done(several: list[tuple[str, str]], why: str) -> None:
+    cluster = Fake()
+    execute(cluster, [placed(*one) for one in several], check_mode=False)  # type: ignore[arg-type]
+    assert {request.split()[0] for request in cluster.asked} == {"apply"}, why
+
+
+@pytest.mark.parametrize("rehearse", [True, False])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NO_NAMESPACE, "namespace_missing"),
+        (
+            refusal(403, "x is forbidden: unable to create new content in namespace n because it is being terminated"),
+            "namespace_terminating",
+        ),
+    ],
+)
+def test_all_namespaces_that_take_nothing_are_named_and_nothing_was_written(error: ApiError, code: str, rehearse: bool) -> None:
+    cluster = Fake(fails={"dry b": error, "dry c": error})
+    everywhere = [placed("a", "here"), placed("b", "nowhere"), placed("c", "elsewhere")]
+    with pytest.raises(Rejected) as caught:
+        execute(cluster, everywhere, check_mode=False, rehearse=rehearse)  # type: ignore[arg-type]
+    (problem,) = caught.value.problems
+    assert problem.code == code and problem.where == "namespaces elsewhere, nowhere" and "Gateway nowhere/b" in problem.message
+    assert {request.split()[0] for request in cluster.asked} == {"dry"}
+
+
+def test_a_webhook_that_knows_no_dry_run_is_no_reason_to_stop() -> None:
+    cluster = Fake(fails={"dry": refusal(400, "admission webhook does not support dry run")})
+    outcome = execute(cluster, [placed("a", "n"), placed("b", "m")], check_mode=False)  # type: ignore[arg-type]
+    assert names(outcome.applied) == ["a", "b"]
 
 
 def test_a_single_write_needs_no_rehearsal() -> None:
