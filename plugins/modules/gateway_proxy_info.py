@@ -67,7 +67,7 @@ options:
         type: str
       regex:
         description:
-          - Only lines in which this regular expression matches.
+          - Only lines in which this regular expression matches. Looking for it in all lines may take 10 seconds.
         type: str
       since:
         description:
@@ -173,7 +173,7 @@ options:
     default: 1
   request_timeout:
     description:
-      - Seconds within which a proxy has to answer.
+      - Seconds within which a proxy has to answer, with the whole of each page.
     type: float
     default: 30
 notes:
@@ -355,7 +355,6 @@ elapsed:
   type: float
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -377,11 +376,14 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy import (
     judge,
     refusals,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.live.answers import Search, TooSlow, pattern_fault
 from ansible_collections.meshops.istio.plugins.module_utils.live.envoy import check_url, log_in, look_at, matching_lines, source_at
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
-from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected
 
 MODES = ["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL", "PASSTHROUGH"]
+
+SEARCH_SECONDS = 10.0  # for access_log.regex in all lines of one look, as the documentation says
 
 SPEC: dict[str, Any] = {
     "selector": {"type": "dict"},
@@ -458,10 +460,8 @@ def argument_problems(params: Mapping[str, Any]) -> list[Problem]:
     if params["selector"] == {}:
         add("selector", "expected labels, found none, which every Pod would match", "name those of the gateway's Pods")
     log = params["access_log"]
-    try:
-        re.compile((log or {}).get("regex") or "")
-    except re.error as error:
-        add("access_log.regex", f"{log['regex']!r} is not a regular expression: {error}", "correct it, or use text for literal text")
+    if log and log["regex"] and (fault := pattern_fault(log["regex"])):
+        add("access_log.regex", f"{log['regex']!r} is not a regular expression: {fault}", "correct it, or use text for literal text")
     if log and log["paths"] == [] and params["admin_urls"] and params["selector"] is None:
         add("access_log", "a proxy that is no Pod does not say where its log is", "name its files in access_log.paths")
     if log and log["limit"] < 0:
@@ -555,8 +555,16 @@ def act(call: Call) -> dict[str, Any]:
 
     def log_is_there() -> list[str]:
         nonlocal count, lines
-        pattern, text = re.compile(log["regex"] or ""), log["text"] or ""
-        count, lines = matching_lines(logs, since, lambda line: text in line and bool(pattern.search(line)), keep=log["limit"])
+        search, text = Search(log["regex"], SEARCH_SECONDS) if log["regex"] else None, log["text"] or ""
+        try:
+            count, lines = matching_lines(
+                logs, since, lambda line: text in line and (not search or search.matches(line)), keep=log["limit"]
+            )
+        except TooSlow as slow:
+            lacks = f"expected lines that match {log['regex']!r}, found {slow}"
+            raise Rejected(
+                Problem("regex_too_slow", "access_log.regex", lacks, "write a simpler expression, or use text for literal text")
+            ) from None
         return log_lacks(count, given.get("log_lines"), log, logs)
 
     unmet = until(proxies)

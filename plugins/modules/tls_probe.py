@@ -126,7 +126,8 @@ options:
     type: dict
   secret_headers:
     description:
-      - Further headers, whose values appear in no output or log, for example V(Authorization).
+      - Further headers, whose values appear in no output or log, for example V(Authorization). Where the server repeats one of them, or a word of it,
+        that is hidden too.
     type: dict
   body:
     description:
@@ -194,7 +195,7 @@ options:
         type: str
       text_regex:
         description:
-          - This regular expression matches somewhere in the body.
+          - This regular expression matches somewhere in the body. Looking for it may take 2 seconds.
         type: str
       headers:
         description:
@@ -442,6 +443,12 @@ alpn:
   returned: when a request was made
   type: str
   sample: http/1.1
+verified:
+  description:
+    - Whether the served certificate was found to be trusted, in date and for O(host). It was not with O(verify=false), with plain HTTP, and where
+      the request failed before.
+  returned: when a request was made
+  type: bool
 peer_chain:
   description: The certificates that the server sent, leaf first; also when they were not trusted.
   returned: when a request was made
@@ -534,6 +541,7 @@ from typing import Any
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import content_or_path
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import connect
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.pods import Pod, PodError, pick_pod, run
+from ansible_collections.meshops.istio.plugins.module_utils.live.answers import hider
 from ansible_collections.meshops.istio.plugins.module_utils.live.curl import OUTPUT_KEPT, CurlError, Files, probe_by
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, explain, until
 from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES, VERSIONS, Request, Result, probe
@@ -675,6 +683,7 @@ def act(call: Call) -> dict[str, Any]:
         delay=params["delay"],
         consecutive=params["consecutive"],
         attempt=attempt,
+        hide=hider(params["secret_headers"] or {}),
     )
     result = {
         "changed": False,

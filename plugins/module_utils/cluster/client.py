@@ -457,7 +457,7 @@ def _decode(data: bytes, resource: Resource) -> dict[str, Any] | None:
 def _excerpt(data: bytes, headers: Mapping[str, str]) -> str:
     """The beginning of a page, as text, without the login should the page repeat it."""
     text = data[:65536].decode("utf-8", "replace")
-    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text)
+    text = re.sub(r"(?is)<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", " ", text)  # in one pass, whatever the page is
     for word in (headers.get("Authorization") or "").split():
         text = text.replace(word, "***")
     return " ".join(text.split())[:200]

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..problems import Problem, Rejected
 from ..tls import names
+from .answers import decode
 from .probe import (
     _VERIFY_CODES,
     BODY_LIMIT,
@@ -183,6 +184,8 @@ def command(request: Request, files: Files, *, handshake_only: bool = False) -> 
     if not pipes:
         return ["curl", "-q", "-K", "-"], config
     script = [b'[ "$(command -v printf)" = printf ] || exit %d\n' % _NO_BUILTIN, b"command -v curl >/dev/null || exit %d\n" % _NO_CURL]
+    # what the container has as environment variables of these names would stay exported, and be in curl's environment
+    script.append(b"unset c %s\n" % b" ".join(b"p%d" % number for number in range(len(pipes))))
     script += [b"p%d=%s\n" % (number, _quoted(content)) for number, content in enumerate(pipes)]
     script.append(b"c=%s\n" % _quoted(config))
     for number in range(len(pipes)):
@@ -338,6 +341,8 @@ def outcome(request: Request, files: Files, code: int, stdout: bytes, stderr: by
     except _Failed as failed:
         seen.update(failure=failed.failure, detail=failed.detail, alert=failed.alert)
     seen["stage"] = _stage(request, seen, told)
+    shaken = request.scheme != "http" and _seconds(told, "time_appconnect") > 0
+    seen["verified"] = request.verify and shaken and seen.get("failure") not in (*_REFUSED_HERE, "name_mismatch")
     if not seen.get("status"):
         seen.pop("text", None)
     return Result(**seen, peer_chain=_describe(chain))
@@ -423,10 +428,7 @@ def _response(stdout: bytes) -> dict[str, Any]:
     pairs = [(name.strip(), value.strip()) for name, colon, value in (line.partition(":") for line in lines[1:]) if colon]
     headers = _joined(pairs)
     charset = re.search(r"charset=\"?([\w.-]+)", headers.get("content-type", ""), re.IGNORECASE)
-    try:
-        text = rest[:BODY_LIMIT].decode(charset[1] if charset else "utf-8", "replace")
-    except LookupError:
-        text = rest[:BODY_LIMIT].decode("utf-8", "replace")
+    text = decode(rest[:BODY_LIMIT], charset and charset[1])
     return {"status": int(status[1]), "headers": headers, "text": text, "text_truncated": len(rest) > BODY_LIMIT}
 
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ..istio.proxy import PAGES, Line, Log, Look, Source, Unread, line_time, read_proxy
 from ..problems import Problem, Rejected
+from .wire import Wire
 
 PAGE_LIMIT = 256 * 1024 * 1024
 """Bytes."""
@@ -98,20 +101,22 @@ def matching_lines(logs: Iterable[Log], since: datetime | None, wanted: Callable
 
 
 def read_page(url: str, path: str, *, timeout: float) -> bytes:
-    """A page of Envoy's administration interface. Proxies of the environment are not used. Raises Unread."""
+    """A page of Envoy's administration interface, whole within `timeout` seconds. Proxies of the environment are not used. Raises Unread."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
+    host, port, deadline = parts.hostname or "", parts.port or 80, time.monotonic() + timeout
+    page = b""
     try:
-        connection.request("GET", f"/{path}", headers={"Connection": "close"})
-        response = connection.getresponse()
-        page = response.read(PAGE_LIMIT)
+        with socket.create_connection((host, port), timeout=timeout) as connection:
+            client = http.client.HTTPConnection(host, port)
+            client.sock = Wire(connection, deadline)
+            client.request("GET", f"/{path}", headers={"Connection": "close"})
+            response = client.getresponse()
+            page = response.read(PAGE_LIMIT)
         found = f"HTTP status {response.status}" if response.status != 200 else ""
     except TimeoutError:
-        found = f"no answer within {timeout:g} s"
+        found = f"no whole answer within {timeout:g} s"
     except (OSError, http.client.HTTPException) as error:
         found = str(getattr(error, "strerror", None) or error or type(error).__name__)
-    finally:
-        connection.close()
     if found:
         raise Unread(
             f"{url}: expected Envoy's administration interface to answer /{path.partition('?')[0]}, found: {found}; look whether the proxy runs "

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..problems import Problem, Rejected
 from ..tls import names
-from .probe import FAILURES, Request, Result, probe
+from .answers import MASK, Search, TooSlow, pattern_fault
+from .probe import EXCERPT_LENGTH, FAILURES, Request, Result, probe
+
+_SEARCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def until(
     delay: float = 1.0,
     consecutive: int = 1,
     attempt: Callable[[Request], Result] = probe,
+    hide: Callable[[str], str] = str,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Verdict:
-    """Probe until `consecutive` attempts in a row are as expected, each on a fresh connection.
+    """Probe until `consecutive` attempts in a row are as expected, each on a fresh connection. `hide` hides secrets in what is told.
 
     No attempt begins after `timeout` seconds, except that a row of successes is finished. Raises Rejected for what no attempt
     could make good.
@@ -90,11 +94,12 @@ def until(
     while True:
         result = attempt(request)
         attempts += 1
-        unmet = tuple(judge(result, expect))
+        shown = hidden(result, hide)
+        unmet = tuple(judge(result, expect, shown))
         successes = 0 if unmet else successes + 1
         elapsed = clock() - started
         if successes >= consecutive or (unmet and elapsed + delay >= timeout):
-            return Verdict(result, unmet, attempts, successes, elapsed)
+            return Verdict(shown, unmet, attempts, successes, elapsed)
         sleep(delay)
 
 
@@ -118,11 +123,8 @@ def check(expect: Expect) -> list[Problem]:
     for failure in expect.failure:
         if failure not in FAILURES:
             add("failure", f"expected any of {', '.join(FAILURES)}, found {failure!r}", "Give one of these")
-    if expect.text_regex is not None:
-        try:
-            re.compile(expect.text_regex)
-        except re.error as error:
-            add("text_regex", f"{expect.text_regex!r} is not a regular expression: {error}", "Correct it, or use text for literal text")
+    if expect.text_regex is not None and (fault := pattern_fault(expect.text_regex)):
+        add("text_regex", f"{expect.text_regex!r} is not a regular expression: {fault}", "Correct it, or use text for literal text")
     wanted = [name for name in ("status", "text", "text_regex", "headers") if getattr(expect, name) not in (None, (), {})]
     if expect.fails and wanted:
         add(
@@ -133,8 +135,10 @@ def check(expect: Expect) -> list[Problem]:
     return problems
 
 
-def judge(result: Result, expect: Expect) -> list[str]:
-    """What the result lacks, each as `expected ..., found ...`; empty when it is as expected."""
+def judge(result: Result, expect: Expect, shown: Result | None = None) -> list[str]:
+    """What the result lacks, each as `expected ..., found ...`; empty when it is as expected. What is found is told from `shown`, in which
+    secrets are hidden."""
+    actual, result = result, shown or result
     ended = found(result)
     if expect.failure and result.failure not in expect.failure:
         return [f"expected failure {_any(expect.failure)}, found {ended}"]
@@ -148,16 +152,16 @@ def judge(result: Result, expect: Expect) -> list[str]:
     unmet = []
     if expect.status and result.status not in expect.status:
         unmet.append(f"expected status {_any(expect.status)}, found {_response(result)}")
-    for what, missing in (
-        (f"text {expect.text!r}", expect.text is not None and expect.text not in result.text),
-        (f"a match of {expect.text_regex!r}", expect.text_regex is not None and not re.search(expect.text_regex, result.text)),
-    ):
-        if missing:
-            unmet.append(f"expected {what} in the body, found {_excerpt(result)}")
+    if expect.text is not None and expect.text not in actual.text:
+        unmet.append(f"expected text {expect.text!r} in the body, found {_excerpt(result)}")
+    if expect.text_regex is not None:
+        unmet += _no_match(expect.text_regex, actual, result)
     for name, text in expect.headers.items():
-        value = result.headers.get(name.lower())
+        value = actual.headers.get(name.lower())
         if value is None or text not in value:
-            unmet.append(f"expected header {name} with {text!r}, found {'none' if value is None else repr(value)}")
+            unmet.append(
+                f"expected header {name} with {text!r}, found {'none' if value is None else repr(result.headers.get(name.lower(), MASK))}"
+            )
     leaf = result.peer_chain[0] if result.peer_chain else {}
     served = str(leaf.get("fingerprint_sha256", ""))
     if expect.fingerprint and _fingerprint(served) not in map(_fingerprint, expect.fingerprint):
@@ -168,6 +172,29 @@ def judge(result: Result, expect: Expect) -> list[str]:
     if expect.protocol and result.protocol != expect.protocol:
         unmet.append(f"expected {expect.protocol}, found {result.protocol or 'no TLS'}")
     return unmet
+
+
+def _no_match(pattern: str, actual: Result, shown: Result) -> Iterator[str]:
+    try:
+        if Search(pattern, _SEARCH_SECONDS).matches(actual.text):
+            return
+        found = _excerpt(shown)
+    except TooSlow as slow:
+        found = f"{slow} in {_excerpt(shown)}: write a simpler expression"
+    yield f"expected a match of {pattern!r} in the body, found {found}"
+
+
+def hidden(result: Result, hide: Callable[[str], str]) -> Result:
+    """A result without the secrets that the server repeated, in all that is shown of it. They are hidden before anything is cut short."""
+    text = result.text[: 2 * EXCERPT_LENGTH + 64 * 1024]  # a header is no longer than that
+    headers = {hide(name): hide(value) for name, value in result.headers.items()}
+    return replace(
+        result,
+        text=hide(text),
+        headers=headers,
+        detail=hide(result.detail),
+        text_truncated=result.text_truncated or len(text) < len(result.text),
+    )
 
 
 def explain(request: Request, verdict: Verdict) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import os
 import queue
 import re
@@ -29,6 +28,8 @@ from typing import Any, Literal
 from ..problems import Problem, Rejected
 from ..tls import names
 from ..tls.pem import identify
+from .answers import decode
+from .wire import Wire, left
 
 Stage = Literal["dns", "tcp", "tls", "http"]
 Scheme = Literal["https", "http", "tls"]
@@ -138,6 +139,8 @@ class Result:
     """For example `TLSv1.3`."""
     cipher: str | None = None
     alpn: str | None = None
+    verified: bool = False
+    """The server's certificate was found to be trusted, in date and for the host."""
     peer_chain: tuple[Mapping[str, Any], ...] = ()
     """What is in each certificate that the server sent, leaf first; also when it was not trusted."""
     status: int | None = None
@@ -163,6 +166,7 @@ class Result:
             "protocol": self.protocol,
             "cipher": self.cipher,
             "alpn": self.alpn,
+            "verified": self.verified,
             "peer_chain": [dict(certificate) for certificate in self.peer_chain],
             "status": self.status,
             "headers": dict(self.headers),
@@ -281,14 +285,6 @@ def check(request: Request) -> list[Problem]:
 _Address = tuple[socket.AddressFamily, str]
 
 
-def _left(deadline: float) -> float:
-    """Seconds until the deadline; raises TimeoutError when there are none."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
-
-
 def _resolve(request: Request, deadline: float) -> list[_Address]:
     name = names.normalise(request.address if request.address is not None else request.host)
     answers: queue.Queue[Any] = queue.Queue()
@@ -302,7 +298,7 @@ def _resolve(request: Request, deadline: float) -> list[_Address]:
     # getaddrinfo knows no timeout, so a thread waits for it, which does not keep the process from ending.
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=_left(deadline))
+        answer = answers.get(timeout=left(deadline))
     except (queue.Empty, TimeoutError):
         raise _Failed("name_not_resolved", f"no answer for {name} within {request.timeout:g} s") from None
     if isinstance(answer, OSError):
@@ -317,7 +313,7 @@ def _connect(addresses: list[_Address], deadline: float, seen: dict[str, Any]) -
         seen["address"] = address
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(_left(deadline) / (len(addresses) - index))
+            connection.settimeout(left(deadline) / (len(addresses) - index))
             connection.connect((address, seen["port"]))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -483,7 +479,7 @@ def _handshake(
     context.check_hostname = in_handshake
     secured = context.wrap_socket(connection, server_hostname=name if in_handshake else request.sent_sni, do_handshake_on_connect=False)
     try:
-        secured.settimeout(_left(deadline))
+        secured.settimeout(left(deadline))
         secured.do_handshake()
     except OSError as error:
         with secured:
@@ -497,6 +493,7 @@ def _handshake(
     if request.verify and not in_handshake and not _covered(name, seen["chain"]):
         secured.close()
         raise _Failed("name_mismatch", f"the certificate is not valid for {name!r}")
+    seen["verified"] = request.verify
     if request.scheme == "tls" and secured.version() == "TLSv1.3":
         try:
             _settle(secured, deadline)
@@ -512,7 +509,7 @@ def _settle(secured: ssl.SSLSocket, deadline: float) -> None:
     A server that is content sends session tickets, closes or speaks; one that says nothing within a moment is taken to be content.
     Raises what the server's alert raises. (`unwrap` cannot be used for this: OpenSSL swallows an alert that it meets while closing.)
     """
-    if select.select([secured], [], [], min(_left(deadline), _SETTLE_SECONDS))[0]:
+    if select.select([secured], [], [], min(left(deadline), _SETTLE_SECONDS))[0]:
         secured.settimeout(0)
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLEOFError):
             secured.recv(1)
@@ -535,9 +532,9 @@ def _unverified_chain(request: Request, address: str, deadline: float) -> tuple[
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        connection = socket.create_connection((address, request.target_port), timeout=_left(deadline))
+        connection = socket.create_connection((address, request.target_port), timeout=left(deadline))
         with connection, context.wrap_socket(connection, server_hostname=request.sent_sni, do_handshake_on_connect=False) as secured:
-            secured.settimeout(_left(deadline))
+            secured.settimeout(left(deadline))
             with contextlib.suppress(ssl.SSLError):
                 secured.do_handshake()
             return _chain(secured)
@@ -648,36 +645,8 @@ def _alert(reason: str, text: str) -> str | None:
 # --- http -------------------------------------------------------------------------------------------------------------
 
 
-class _Wire(io.RawIOBase):
-    """A connection as http.client wants it, that ends at the deadline and knows whether anything was received, and whether the peer ended it."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self.connection, self.deadline = connection, deadline
-        self.received = self.ended = False
-
-    def sendall(self, data: bytes) -> None:
-        self.connection.settimeout(_left(self.deadline))
-        self.connection.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def close(self) -> None:
-        """Nothing: http.client closes when it has read the head, and the body is still to come."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self.connection.settimeout(_left(self.deadline))
-        count = self.connection.recv_into(buffer)
-        self.received = self.received or count > 0
-        self.ended = count == 0
-        return count
-
-
 def _exchange(connection: socket.socket, request: Request, deadline: float, seen: dict[str, Any]) -> None:
-    wire = _Wire(connection, deadline)
+    wire = Wire(connection, deadline)
     name = names.normalise(request.host) or ""
     headers = {"Host": f"[{name}]" if ":" in name else name, "User-Agent": "meshops.istio", "Accept": "*/*", "Connection": "close"}
     given = {header.lower() for header in request.headers}
@@ -694,11 +663,7 @@ def _exchange(connection: socket.socket, request: Request, deadline: float, seen
         body = _body(response)
     except (OSError, http.client.HTTPException) as error:
         raise _http_failure(error, wire, request, seen) from None
-    charset = response.headers.get_content_charset() or "utf-8"
-    try:
-        text = body[:BODY_LIMIT].decode(charset, "replace")
-    except LookupError:
-        text = body[:BODY_LIMIT].decode("utf-8", "replace")
+    text = decode(body[:BODY_LIMIT], response.headers.get_content_charset())
     seen.update(text=text, text_truncated=len(body) > BODY_LIMIT)
 
 
@@ -724,7 +689,7 @@ def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
     return joined
 
 
-def _http_failure(error: OSError | http.client.HTTPException, wire: _Wire, request: Request, seen: dict[str, Any]) -> _Failed:
+def _http_failure(error: OSError | http.client.HTTPException, wire: Wire, request: Request, seen: dict[str, Any]) -> _Failed:
     if isinstance(error, ssl.SSLError) and not wire.received:
         failed = _tls_failure(error, chain=True, authenticated=request.client_certificate is not None)
         if failed.alert:  # a TLS 1.3 server's verdict on the client certificate, which is part of the handshake

@@ -330,6 +330,20 @@ def test_a_proxys_error_is_told_in_its_words_but_the_login_is_not() -> None:
     assert "t0ken" not in str(caught.value) and "you sent" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (b"<" * 65536, ""),
+        (b"<head" * 13000, ""),
+        (b"<script>var a = '</b>'</script>Sorry", "Sorry"),
+        (PAGE.replace(b"</head>", b"</head >"), "Access denied by the proxy"),
+        (PAGE, "Access denied by the proxy"),
+    ],
+)
+def test_a_page_is_read_in_one_pass(page: bytes, told: str) -> None:
+    assert told in client._excerpt(page, {})
+
+
 def test_lists_are_read_page_by_page() -> None:
     one, pool, __ = cluster(page("a", "b", token="t1"), page("c", token="t2"), page("d"))
     assert [item["metadata"]["name"] for item in one.list(SECRET, "n", label_selector="x=y")] == ["a", "b", "c", "d"]

@@ -359,6 +359,25 @@ def test_a_shell_without_printf_of_its_own_is_not_given_a_key(pki: Pki, tmp_path
         probe_by(without)(Request(host=HOST, ca=pki.root.pem, timeout=1.0))
 
 
+def test_what_the_container_has_in_its_environment_does_not_carry_secrets_to_curl(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("c", "p0", "p1", "p2", "p3"):
+        monkeypatch.setenv(name, "set by somebody")
+    curl_here = tmp_path / "curl"
+    curl_here.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\n")
+    curl_here.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    pair = make("client", by=pki.root)
+    asked = Request(
+        host=HOST, ca=pki.root.pem, client_certificate=pair.pem, client_private_key=pair.key(), headers={"X": "canary"}, timeout=1.0
+    )
+    with pytest.raises(CurlError):
+        probe_by(here)(asked)
+    seen = (tmp_path / "environment").read_text()
+    assert "PATH=" in seen and "canary" not in seen and "-----BEGIN" not in seen
+
+
 def test_a_body_is_no_way_into_the_shell(pki: Pki, tmp_path: Path) -> None:
     """Quoting holds whatever is in a header or a body."""
     mark = tmp_path / "was-here"

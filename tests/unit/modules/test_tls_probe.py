@@ -137,14 +137,15 @@ def test_secrets_appear_nowhere(pki: Pki, tmp_path: Path, run: Run) -> None:
         "client_private_key_passphrase": "canary-passphrase",
         "secret_headers": {"Authorization": "Bearer canary-token"},
     }
-    echo = b"HTTP/1.1 200 OK\r\n\r\nyou said Bearer canary-token"
+    echo = b"HTTP/1.1 200 OK\r\nX-Echo: canary-token\r\n\r\n" + b"x" * 1992 + b"canary-token"
     with https(server_context(tmp_path, pki.server, client_ca=pki.root), echo) as server:
         fine = run(server, **given)
         assert b"\r\nAuthorization: Bearer canary-token\r\n" in server.requests[0]
         failed = run(server, **given, expect={"status": 500}, timeout=0)
+        assert not run(server, **given, verify=False)["verified"]
         wrong = run(server, **given | {"client_private_key_passphrase": "canary-other"})
         mismatched = run(server, **given | {"client_certificate": pki.server.pem.decode()})
-    assert fine["status"] == 200
+    assert (fine["status"], fine["verified"]) == (200, True)
     assert not fine.get("failed")
     assert failed["failed"]
     assert [wrong["problems"][0]["code"], mismatched["problems"][0]["code"]] == ["passphrase_wrong", "key_mismatch"]
