@@ -13,8 +13,8 @@ version_added: 0.1.0
 author:
   - The meshops.istio developers (@meshops)
 description:
-  - Applications send plain HTTP to O(host). Their sidecars pass it on to the egress gateway, and the gateway opens the TLS connection to the
-    external service, with a client certificate of its own.
+  - Applications send plain HTTP, or with O(protocol=TCP) what databases and brokers speak, to O(host). Their sidecars pass it on to the egress
+    gateway, and the gateway opens the TLS connection to the external service, with a client certificate of its own.
   - For every service it makes one set of objects - a C(ServiceEntry), a C(Gateway), the C(DestinationRule) of the first hop, the
     C(VirtualService) that routes requests to the gateway and from there to the service, and the C(DestinationRule) that originates TLS.
   - The set is checked as a whole, next to everybody else's objects and as istiod looks at them, before anything is written. A set that istiod
@@ -132,24 +132,45 @@ options:
           type: str
         http_port:
           description:
-            - Port on which clients speak HTTP to O(host). V(80) where nothing is said.
+            - Port on which clients speak HTTP, or what O(protocol) says, to O(host). V(80) where nothing is said.
+            - With O(protocol=TCP) it is O(tls_port) where nothing is said, for example V(27017) for both.
           type: int
+          aliases: [port]
         tls_port:
           description:
             - Port of O(host) for TLS. V(443) where nothing is said; an endpoint may map it to another one.
+            - With O(protocol=TCP) it is O(http_port) where nothing is said.
+            - The service has to speak TLS from the first byte on. MongoDB, Redis (C(tls-port)) and Kafka (an C(SSL) listener) do. MySQL,
+              PostgreSQL, SQL Server, SMTP, LDAP and others begin in plaintext and change over to TLS in words of their own, which no gateway
+              of Istio's speaks. Let O(endpoints) lead to a proxy that takes TLS for them, or let their clients speak TLS by themselves. Their
+              well-known ports bring a warning.
           type: int
         protocol:
           description:
             - What clients speak on O(http_port). V(HTTP) where nothing is said. V(HTTP2) and V(GRPC) are HTTP/2 all the way to the service.
+            - V(TCP) is any other protocol, such as those of MongoDB, Redis and Kafka; each connection of a client is one of the gateway's. It
+              shares the gateway's port with HTTP services, and needs O(http_port), O(tls_port) or both.
           type: str
-          choices: [HTTP, HTTP2, GRPC]
+          choices: [HTTP, HTTP2, GRPC, TCP]
         resolution:
           description:
-            - How the gateway finds the service. V(DNS), the default, resolves O(host) or the endpoints' names; V(STATIC) takes the endpoints'
-              addresses.
+            - How the gateway finds the service. V(DNS), the default, resolves O(host) or the endpoints' names, and spreads the load over every
+              address of the answer; connections to an address end when the answers name it no more. V(STATIC) takes the endpoints' addresses.
+            - V(DNS_ROUND_ROBIN) is for servers behind many changing addresses, such as managed databases and object stores. New connections go
+              to the first address of the latest answer, and open ones stay whatever DNS says. It takes one endpoint at most.
             - V(NONE) connects to the address that the client asked for. Sidecars can do so, a gateway cannot.
           type: str
-          choices: [DNS, STATIC, NONE]
+          choices: [DNS, DNS_ROUND_ROBIN, STATIC, NONE]
+        addresses:
+          description:
+            - IP addresses that the clients' DNS answers for O(host). With O(resolution=STATIC) networks such as V(192.0.2.0/24) will do, too.
+            - They matter with O(protocol=TCP), where sidecars cannot read the host from a request. Without them two TCP services on one
+              port get one listener, and connections to both go to the older service. Sidecars that answer DNS themselves
+              (C(ISTIO_META_DNS_CAPTURE), which is off in Istio's defaults) need none, because istiod allocates addresses for them (by default
+              since Istio 1.25, before with C(ISTIO_META_DNS_AUTO_ALLOCATE)).
+            - Where the service really is says O(endpoints).
+          type: list
+          elements: str
         endpoints:
           description:
             - Where the service really is.
@@ -163,7 +184,8 @@ options:
               required: true
             ports:
               description:
-                - The endpoint's own ports by the names V(https) (for O(tls_port)) and V(http) (for O(http_port)).
+                - The endpoint's own ports by the names V(https) (for O(tls_port)) and V(http) (for O(http_port)), with O(protocol=TCP) V(tls)
+                  and V(tcp).
               type: dict
             labels:
               description:
@@ -353,6 +375,16 @@ EXAMPLES = r"""
       - {name: weather, host: api.weather.example, mode: SIMPLE, credential_name: weather-roots-cacert}
       - {name: old-bank, state: absent}
 
+- name: Databases, to which applications speak without TLS
+  meshops.istio.egress_mtls_origination:
+    credential_name: databases-client
+    protocol: TCP
+    services:
+      - {name: orders, host: orders.mongo.example.net, port: 27017}
+      - {name: cache, host: cache.example.net, port: 6379, tls_port: 6380, resolution: DNS_ROUND_ROBIN}
+      - {name: broker-0, host: b-0.kafka.example.net, port: 9092, tls_port: 9094, addresses: [192.0.2.10]}
+      - {name: broker-1, host: b-1.kafka.example.net, port: 9092, tls_port: 9094, addresses: [192.0.2.11]}
+
 - name: Certificates from mounted files
   meshops.istio.egress_mtls_origination:
     name: nginx
@@ -455,10 +487,11 @@ SERVICE_OPTIONS: dict[str, Any] = {
     },
     "subject_alt_names": TEXTS,
     "sni": TEXT,
-    "http_port": {"type": "int"},
+    "http_port": {"type": "int", "aliases": ["port"]},
     "tls_port": {"type": "int"},
-    "protocol": {"type": "str", "choices": ["HTTP", "HTTP2", "GRPC"]},
-    "resolution": {"type": "str", "choices": ["DNS", "STATIC", "NONE"]},
+    "protocol": {"type": "str", "choices": ["HTTP", "HTTP2", "GRPC", "TCP"]},
+    "resolution": {"type": "str", "choices": ["DNS", "DNS_ROUND_ROBIN", "STATIC", "NONE"]},
+    "addresses": TEXTS,
     "endpoints": {
         "type": "list",
         "elements": "dict",

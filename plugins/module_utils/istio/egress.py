@@ -16,15 +16,14 @@ from typing import Literal
 from .ownership import owner_value
 
 Mode = Literal["MUTUAL", "SIMPLE"]
-Resolution = Literal["DNS", "STATIC", "NONE"]
-Protocol = Literal["HTTP", "HTTP2", "GRPC"]
+Resolution = Literal["DNS", "DNS_ROUND_ROBIN", "STATIC", "NONE"]
+Protocol = Literal["HTTP", "HTTP2", "GRPC", "TCP"]
 Part = Literal[
     "originating_rule", "first_hop_rule", "gateway", "service_entry", "direct_virtual_service", "virtual_service", "network_policy"
 ]
 
-MESH_PORT_NAME = "http"
-TLS_PORT_NAME = "https"
-"""The ServiceEntry's two port names; endpoints map them to ports of their own."""
+PORT_NAMES: Mapping[bool, tuple[str, str]] = {False: ("http", "https"), True: ("tcp", "tls")}
+"""The names of a ServiceEntry's port for clients and its port for TLS, by whether the protocol is TCP; endpoints map them to ports of their own."""
 
 NAME_PATTERNS: Mapping[Part, str] = {
     "originating_rule": "originate-mtls-for-{name}",
@@ -93,7 +92,7 @@ class Endpoint:
 
     address: str
     ports: Mapping[str, int] = field(default_factory=dict)
-    """Port name of the ServiceEntry (`http`, `https`) to the endpoint's own port."""
+    """Port name of the ServiceEntry (one of `PORT_NAMES`) to the endpoint's own port."""
     labels: Mapping[str, str] = field(default_factory=dict)
     locality: str | None = None
     weight: int | None = None
@@ -110,7 +109,7 @@ class ObjectName:
 
 @dataclass(frozen=True)
 class Origination:
-    """One external service: clients speak HTTP, the egress gateway speaks TLS for them."""
+    """One external service: clients speak HTTP or some protocol over TCP, the egress gateway speaks TLS for them."""
 
     where: str
     """How messages refer to it, for example `services[3] (nginx)`."""
@@ -127,11 +126,14 @@ class Origination:
     credential_name: str | None = None
     files: CertificateFiles | None = None
     http_port: int = 80
+    """Where clients connect to, also with protocol TCP; only then it may be `tls_port`, too."""
     tls_port: int = 443
     protocol: Protocol = "HTTP"
     """What clients speak on `http_port`."""
     resolution: Resolution = "DNS"
     endpoints: tuple[Endpoint, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """What clients' DNS answers for the host: sidecars tell TCP services on one port apart by them."""
     export_to: tuple[str, ...] = ()
     """Who sees the ServiceEntry and the VirtualServices; empty: the whole mesh."""
     rule_export_to: tuple[str, ...] = (".",)
@@ -148,6 +150,19 @@ class Origination:
     def owner(self) -> str:
         """The owner label's value. The namespace is a part of it: the originating rules of all namespaces share the gateway's."""
         return owner_value("origination", f"{self.namespace}.{self.name}")
+
+    @property
+    def is_tcp(self) -> bool:
+        return self.protocol == "TCP"
+
+    @property
+    def mesh_port_name(self) -> str:
+        return PORT_NAMES[self.is_tcp][0]
+
+    @property
+    def tls_port_name(self) -> str:
+        """The name of the port that the gateway connects to."""
+        return self.mesh_port_name if self.http_port == self.tls_port else PORT_NAMES[self.is_tcp][1]
 
     @property
     def subset(self) -> str:

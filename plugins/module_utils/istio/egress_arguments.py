@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -12,9 +13,8 @@ from typing import Any, TypeVar, cast
 from ..problems import Problem, Rejected
 from ..tls.names import NoHost, normalise, read, shown
 from .egress import (
-    MESH_PORT_NAME,
     NAME_PATTERNS,
-    TLS_PORT_NAME,
+    PORT_NAMES,
     CertificateFiles,
     EgressGateway,
     Endpoint,
@@ -114,6 +114,8 @@ def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return {option: value for option, value in (options or {}).items() if value is not None}
 
 
+_PROTOCOLS: Sequence[Protocol] = ("HTTP", "HTTP2", "GRPC", "TCP")
+_RESOLUTIONS: Sequence[Resolution] = ("DNS", "DNS_ROUND_ROBIN", "STATIC", "NONE")
 _TO_REMOVE = ("name", "namespace", "gateway", "objects", "client_namespaces")
 
 
@@ -135,16 +137,9 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
     mode = reader.one_of(f"{prefix}mode", given.get("mode", "MUTUAL"), cast(Sequence[Mode], ("MUTUAL", "SIMPLE")))
     objects = _objects(reader, prefix, name, namespace, gateway, _given(given.get("objects")))
     credential_name, files = _identity(reader, prefix, mode, given, gateway, objects["originating_rule"].namespace)
-    http_port = reader.port(f"{prefix}http_port", given.get("http_port", 80))
-    tls_port = reader.port(f"{prefix}tls_port", given.get("tls_port", 443))
-    if http_port == tls_port and http_port:
-        reader.wrong(
-            "same_port",
-            f"{prefix}tls_port",
-            f"expected a port other than http_port, found {tls_port} for both",
-            "clients speak HTTP on http_port and the gateway speaks TLS to tls_port: give them different numbers",
-        )
-    resolution = reader.one_of(f"{prefix}resolution", given.get("resolution", "DNS"), cast(Sequence[Resolution], ("DNS", "STATIC", "NONE")))
+    protocol = reader.one_of(f"{prefix}protocol", given.get("protocol", "HTTP"), _PROTOCOLS)
+    http_port, tls_port = _ports(reader, prefix, protocol, given)
+    resolution = reader.one_of(f"{prefix}resolution", given.get("resolution", "DNS"), _RESOLUTIONS)
     sans = given.get("subject_alt_names")
     origination = Origination(
         where=f"{where} ({name})" if where and name else where or name or "name",
@@ -160,9 +155,12 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
         files=files,
         http_port=http_port,
         tls_port=tls_port,
-        protocol=reader.one_of(f"{prefix}protocol", given.get("protocol", "HTTP"), cast(Sequence[Protocol], ("HTTP", "HTTP2", "GRPC"))),
+        protocol=protocol,
         resolution=resolution,
-        endpoints=_endpoints(reader, f"{prefix}endpoints", resolution, given.get("endpoints") or ()),
+        endpoints=_endpoints(
+            reader, f"{prefix}endpoints", resolution, given.get("endpoints") or (), protocol, one_port=http_port == tls_port
+        ),
+        addresses=_addresses(reader, f"{prefix}addresses", resolution, given.get("addresses") or ()),
         export_to=_export_to(reader, f"{prefix}export_to", given.get("export_to") or ()),
         rule_export_to=_export_to(reader, f"{prefix}rule_export_to", given.get("rule_export_to") or (".",)),
         client_namespaces=tuple(
@@ -177,9 +175,65 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
             reader, f"{prefix}control_plane", given.get("control_plane"), PodGroup("istio-system", {"app": "istiod"}, 15012)
         ),
     )
+    if origination.direct_tls and http_port == tls_port and http_port:
+        reader.wrong(
+            "direct_tls_on_one_port",
+            f"{prefix}direct_tls",
+            f"clients that speak TLS themselves need a port of their own, found {tls_port} for both",
+            "give tls_port another number than http_port, or turn direct_tls off",
+        )
     if origination.prevent_bypass:
         _check_bypass(reader, prefix, origination)
     return origination
+
+
+def _ports(reader: _Reader, prefix: str, protocol: Protocol, given: Mapping[str, Any]) -> tuple[int, int]:
+    """Where clients connect to, and where the gateway does. With TCP there is no usual port, and the two may be one."""
+    defaults = (80, 443)
+    if protocol == "TCP":
+        port = given.get("http_port", given.get("tls_port"))
+        if port is None:
+            reader.wrong(
+                "missing_option",
+                f"{prefix}http_port",
+                "expected the port to which clients connect, found none, and TCP has no usual one",
+                "set http_port (or its alias port), for example to 27017, and tls_port where the service takes TLS on another one",
+            )
+            return 0, 0
+        defaults = (port, port)
+    http_port = reader.port(f"{prefix}http_port", given.get("http_port", defaults[0]))
+    tls_port = reader.port(f"{prefix}tls_port", given.get("tls_port", defaults[1]))
+    if http_port == tls_port and http_port and protocol != "TCP":
+        reader.wrong(
+            "same_port",
+            f"{prefix}tls_port",
+            f"expected a port other than http_port, found {tls_port} for both",
+            "clients speak HTTP on http_port and the gateway speaks TLS to tls_port: give them different numbers",
+        )
+    return http_port, tls_port
+
+
+def _addresses(reader: _Reader, where: str, resolution: Resolution, values: Sequence[Any]) -> tuple[str, ...]:
+    """As istiod takes them: IP addresses, or with STATIC and NONE networks, too."""
+    for index, value in enumerate(map(str, values)):
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            reader.wrong(
+                "invalid_address",
+                f"{where}[{index}]",
+                f"expected an IP address, found {value!r}",
+                "give the address that the clients' DNS answers for the host; where the service really is belongs into endpoints",
+            )
+            continue
+        if "/" in value and resolution not in ("STATIC", "NONE"):
+            reader.wrong(
+                "invalid_address",
+                f"{where}[{index}]",
+                f"resolution {resolution} takes single addresses, found the network {value}",
+                "list the addresses without prefix length, or use resolution STATIC",
+            )
+    return tuple(dict.fromkeys(map(str, values)))
 
 
 def _host(reader: _Reader, where: str, given: str) -> str:
@@ -316,7 +370,9 @@ def _check_files(reader: _Reader, where: str, mode: Mode, files: CertificateFile
                 )
 
 
-def _endpoints(reader: _Reader, where: str, resolution: Resolution, items: Sequence[Mapping[str, Any]]) -> tuple[Endpoint, ...]:
+def _endpoints(
+    reader: _Reader, where: str, resolution: Resolution, items: Sequence[Mapping[str, Any]], protocol: Protocol, *, one_port: bool
+) -> tuple[Endpoint, ...]:
     if resolution == "NONE" and items:
         reader.wrong(
             "endpoints_unused",
@@ -331,6 +387,13 @@ def _endpoints(reader: _Reader, where: str, resolution: Resolution, items: Seque
             "resolution STATIC needs endpoints, and none were given",
             "give their addresses, or use resolution DNS",
         )
+    if resolution == "DNS_ROUND_ROBIN" and len(items) > 1:
+        reader.wrong(
+            "too_many_endpoints",
+            where,
+            f"resolution DNS_ROUND_ROBIN takes one endpoint at most, found {len(items)}",
+            "give one name that resolves to all addresses, or use resolution DNS",
+        )
     endpoints = []
     for index, item in enumerate(items):
         here = f"{where}[{index}]"
@@ -344,31 +407,51 @@ def _endpoints(reader: _Reader, where: str, resolution: Resolution, items: Seque
                 f"resolution STATIC takes IP addresses, found {address!r}",
                 "give an address, or use resolution DNS",
             )
-        elif resolution == "DNS" and not is_address(address) and (domain_fault(address) or "*" in address):
+        elif resolution in ("DNS", "DNS_ROUND_ROBIN") and not is_address(address) and (domain_fault(address) or "*" in address):
             reader.wrong(
                 "invalid_endpoint",
                 f"{here}.address",
                 f"expected a DNS name or an IP address, found {address!r}",
                 "give the name without scheme, port or path",
             )
-        ports = given.get("ports") or {}
-        for port_name in sorted(set(ports) - {MESH_PORT_NAME, TLS_PORT_NAME}):
-            reader.wrong(
-                "unknown_port_name",
-                f"{here}.ports.{port_name}",
-                f"expected the port names {MESH_PORT_NAME} and {TLS_PORT_NAME}, found {port_name!r}",
-                f"map {TLS_PORT_NAME} to the port on which the endpoint takes TLS",
-            )
         endpoints.append(
             Endpoint(
                 address=address,
-                ports={str(key): reader.port(f"{here}.ports.{key}", _as_int(value)) for key, value in ports.items()},
+                ports=_endpoint_ports(reader, f"{here}.ports", given.get("ports") or {}, protocol, one_port=one_port),
                 labels={str(key): str(value) for key, value in (given.get("labels") or {}).items()},
                 locality=given.get("locality"),
                 weight=given.get("weight"),
             )
         )
     return tuple(endpoints)
+
+
+def _endpoint_ports(reader: _Reader, where: str, given: Mapping[str, Any], protocol: Protocol, *, one_port: bool) -> dict[str, int]:
+    """By the ServiceEntry's port names. With TCP the names of HTTP services are understood, too, so that a service can change over."""
+    mesh_name, tls_name = PORT_NAMES[protocol == "TCP"]
+    names = {mesh_name: mesh_name, tls_name: tls_name}
+    if protocol == "TCP":
+        names |= dict(zip(PORT_NAMES[False], (mesh_name, tls_name), strict=True))
+    if one_port:
+        names = dict.fromkeys(names, mesh_name)
+    ports: dict[str, int] = {}
+    for name, value in given.items():
+        number = reader.port(f"{where}.{name}", _as_int(value))
+        if name not in names:
+            reader.wrong(
+                "unknown_port_name",
+                f"{where}.{name}",
+                f"expected the port names {mesh_name} and {tls_name}, found {name!r}",
+                f"map {tls_name} to the port on which the endpoint takes TLS",
+            )
+        elif ports.setdefault(names[name], number) != number:
+            reader.wrong(
+                "endpoint_ports_differ",
+                where,
+                f"expected one number for a port of the service, found {', '.join(map(str, given.values()))}",
+                f"map {tls_name} alone, or give http_port and tls_port different numbers",
+            )
+    return ports
 
 
 def _as_int(value: Any) -> Any:

@@ -96,7 +96,7 @@ def mesh_route(case: Case) -> Iterator[Problem]:
             if owner_of(route) == one.owner:
                 older = False
                 continue
-            if not is_shown(route, viewer) or not _routes_mesh_http(route, one.http_port):
+            if not is_shown(route, viewer) or not _routes_mesh(route, one.http_port, "tcp" if one.is_tcp else "http"):
                 continue
             consequence = "istiod uses the older one, so requests go past the gateway" if older else "istiod ignores it from now on"
             yield case.problem(
@@ -108,10 +108,10 @@ def mesh_route(case: Case) -> Iterator[Problem]:
             )
 
 
-def _routes_mesh_http(route: Manifest, port: int) -> bool:
+def _routes_mesh(route: Manifest, port: int, section: str) -> bool:
     spec = route.get("spec") or {}
     empty: Sequence[Mapping[str, Any]] = ({},)
-    matches = [match for http in spec.get("http") or () for match in http.get("match") or empty]
+    matches = [match for rule in spec.get(section) or () for match in rule.get("match") or empty]
     gateways = spec.get("gateways") or ("mesh",)
     return any("mesh" in (match.get("gateways") or gateways) and match.get("port", port) == port for match in matches)
 

@@ -112,13 +112,15 @@ def _skipped(case: Case, service: Manifest) -> Iterator[Problem]:
 
 
 def unused_tls_routes(case: Case) -> Iterator[Problem]:
+    used, seen = ("tcp", "TCP") if case.one.is_tcp else ("http", "HTTP")
     for route in case.view.routes_of_gateway.get(str(case.one.objects["gateway"]), ()):
         spec = route.get("spec") or {}
-        if spec.get("tls") or spec.get("tcp"):
+        unused = [section for section in ("http", "tls", "tcp") if section != used and spec.get(section)]
+        if unused:
             yield case.problem(
                 "tls_routes_on_terminating_server",
                 title(route),
-                f"its tls or tcp routes never apply on Gateway {case.one.objects['gateway']}, which terminates ISTIO_MUTUAL and then sees HTTP",
-                "use http routes, or bind the VirtualService to a Gateway with mode PASSTHROUGH",
+                f"its {' and '.join(unused)} routes never apply on Gateway {case.one.objects['gateway']}, which terminates ISTIO_MUTUAL and then sees {seen}",
+                f"use {used} routes, or bind the VirtualService to a Gateway with mode PASSTHROUGH",
                 "error" if owner_of(route) == case.one.owner else "warning",
             )

@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The objects that carry a request from a client through the egress gateway to an external service.
 
-    client --HTTP--> sidecar ==ISTIO_MUTUAL==> egress gateway ==TLS of the external service's own==> external service
+    client --HTTP or TCP--> sidecar ==ISTIO_MUTUAL==> egress gateway ==TLS of the external service's own==> external service
+
+The gateway's servers for HTTP (protocol HTTPS) and for TCP (protocol TLS) share its port: istiod makes one listener of both, whose filter
+chains are told apart by the SNI of the first hop. A TCP service needs no port of its own at the gateway.
 
 Each service has objects of its own, the Gateway and the first hop's rule included, so that services come and go without touching
 each other. istiod puts them together: Gateways for the same pods and port become one listener with a filter chain per host
@@ -21,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .egress import MESH_PORT_NAME, TLS_PORT_NAME, ObjectName, Origination, Part
+from .egress import ObjectName, Origination, Part
 from .ownership import metadata
 
 NETWORKING = "networking.istio.io/v1"
@@ -111,18 +114,20 @@ def _first_hop_rule(origination: Origination) -> dict[str, Any]:
 
 def _port_level(origination: Origination, port: int, tls: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"port": {"number": port}, "tls": dict(tls)}
-    if origination.protocol != "HTTP":
+    if origination.protocol in ("HTTP2", "GRPC"):
         # both TLS ports are HTTPS to istiod, hence HTTP/1.1 unless told; gRPC needs HTTP/2 all the way
         settings["connectionPool"] = {"http": {"h2UpgradePolicy": "UPGRADE"}}
     return settings
 
 
 def _gateway(origination: Origination) -> dict[str, Any]:
+    # with HTTPS the gateway would read HTTP from what it decrypts
+    protocol = "TLS" if origination.is_tcp else "HTTPS"
     return {
         "selector": dict(origination.gateway.selector),
         "servers": [
             {
-                "port": {"number": origination.gateway.port, "name": TLS_PORT_NAME, "protocol": "HTTPS"},
+                "port": {"number": origination.gateway.port, "name": protocol.lower(), "protocol": protocol},
                 "hosts": [origination.host],
                 "tls": {"mode": "ISTIO_MUTUAL"},
             }
@@ -131,15 +136,18 @@ def _gateway(origination: Origination) -> dict[str, Any]:
 
 
 def _service_entry(origination: Origination) -> dict[str, Any]:
+    ports = [{"number": origination.http_port, "name": origination.mesh_port_name, "protocol": origination.protocol}]
+    if origination.tls_port != origination.http_port:
+        protocol = "TLS" if origination.is_tcp else "HTTPS"
+        ports.append({"number": origination.tls_port, "name": origination.tls_port_name, "protocol": protocol})
     spec: dict[str, Any] = {
         "hosts": [origination.host],
         "location": "MESH_EXTERNAL",
-        "ports": [
-            {"number": origination.http_port, "name": MESH_PORT_NAME, "protocol": origination.protocol},
-            {"number": origination.tls_port, "name": TLS_PORT_NAME, "protocol": "HTTPS"},
-        ],
+        "ports": ports,
         "resolution": origination.resolution,
     }
+    if origination.addresses:
+        spec["addresses"] = list(origination.addresses)
     if origination.endpoints:
         spec["endpoints"] = []
         for endpoint in origination.endpoints:
@@ -173,7 +181,7 @@ def _route(origination: Origination) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "hosts": [origination.host],
         "gateways": ["mesh", gateway],
-        "http": [
+        "tcp" if origination.is_tcp else "http": [
             {"match": [{"gateways": ["mesh"], "port": origination.http_port}], "route": [{"destination": first_hop}]},
             {
                 "match": [{"gateways": [gateway], "port": origination.gateway.port}],

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from ..problems import Problem
 from .choice import is_shown, rule_for, title
 from .credential import read_as_istiod
-from .egress import TLS_PORT_NAME, Origination
-from .egress_view import PLAINTEXT, TLS, Case, clients_of, destinations, gateway_labels, owner_of, workloads_of
+from .egress import Origination
+from .egress_view import HTTP, TCP, TLS, Case, clients_of, destinations, gateway_labels, owner_of, workloads_of
 from .reference import Lookup, ca_lookup, pair_lookup, parse_reference
 
 
@@ -151,6 +151,13 @@ def files(case: Case) -> Iterator[Problem]:
             )
 
 
+def _wrong_protocols(one: Origination) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    """Ports of the service, what no other ServiceEntry may declare them as, and what is expected."""
+    yield one.http_port, (*HTTP, *TLS) if one.is_tcp else TLS, one.protocol
+    if one.tls_port != one.http_port:
+        yield one.tls_port, (*HTTP, *TCP), "TLS"
+
+
 def service_entry(case: Case) -> Iterator[Problem]:
     one = case.one
     mine = one.objects["service_entry"]
@@ -172,7 +179,7 @@ def service_entry(case: Case) -> Iterator[Problem]:
         conflict = next(
             (
                 f"declares port {number} as {protocols[number]}, where {expected} is expected"
-                for number, wrong, expected in ((one.tls_port, PLAINTEXT, "TLS"), (one.http_port, TLS, one.protocol))
+                for number, wrong, expected in _wrong_protocols(one)
                 if protocols.get(number) in wrong
             ),
             None,
@@ -198,13 +205,14 @@ def plaintext_endpoint(case: Case) -> Iterator[Problem]:
     one = case.one
     entry = (case.objects.get("service_entry") or {}).get("spec") or {}
     for index, endpoint in enumerate(entry.get("endpoints") or ()):
-        number = (endpoint.get("ports") or {}).get(TLS_PORT_NAME, one.tls_port)
-        if number == 80 or number == (endpoint.get("ports") or {}).get("http"):
+        ports = endpoint.get("ports") or {}
+        number = ports.get(one.tls_port_name, one.tls_port)
+        if number == 80 or (one.http_port != one.tls_port and number == ports.get(one.mesh_port_name)):
             yield case.problem(
                 "tls_to_plaintext_port",
-                f"endpoints[{index}].ports.{TLS_PORT_NAME}",
+                f"endpoints[{index}].ports.{one.tls_port_name}",
                 f"the gateway would speak TLS to port {number} of {endpoint.get('address')}, which is the port for plaintext (WRONG_VERSION_NUMBER)",
-                f"map {TLS_PORT_NAME} to the port on which the endpoint takes TLS",
+                f"map {one.tls_port_name} to the port on which the endpoint takes TLS",
                 "warning",
             )
     if not entry.get("endpoints") and one.tls_port == 80:

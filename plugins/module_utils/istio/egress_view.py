@@ -19,7 +19,8 @@ from .workload import Workload, pod_port
 
 Manifest = Mapping[str, Any]
 
-PLAINTEXT = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "MONGO", "REDIS", "MYSQL")
+HTTP = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
+TCP = ("TCP", "MONGO", "REDIS", "MYSQL")
 TLS = ("HTTPS", "TLS")
 
 
@@ -98,12 +99,12 @@ def clients_of(viewer: str) -> str:
 
 
 def destinations(route: Manifest | None, *, gateway: str) -> Iterator[Mapping[str, Any]]:
-    """Where a VirtualService's HTTP routes send what arrives over a gateway (`mesh`: from sidecars)."""
+    """Where a VirtualService's HTTP and TCP routes send what arrives over a gateway (`mesh`: from sidecars)."""
     spec = (route or {}).get("spec") or {}
-    for http in spec.get("http") or ():
-        matches: Sequence[Mapping[str, Any]] = http.get("match") or ({},)
+    for rule in (*(spec.get("http") or ()), *(spec.get("tcp") or ())):
+        matches: Sequence[Mapping[str, Any]] = rule.get("match") or ({},)
         if any(gateway in (match.get("gateways") or spec.get("gateways") or ("mesh",)) for match in matches):
-            yield from (target["destination"] for target in http.get("route") or () if "destination" in target)
+            yield from (target["destination"] for target in rule.get("route") or () if "destination" in target)
 
 
 def workloads_of(case: Case) -> list[Workload] | None:

@@ -118,6 +118,21 @@ def test_all_problems_at_once_with_their_places() -> None:
         ({"protocol": "HTTPS"}, [("invalid_choice", "protocol")]),
         ({"tls_port": 70000}, [("invalid_port", "tls_port")]),
         ({"http_port": 443}, [("same_port", "tls_port")]),
+        ({"protocol": "TCP"}, [("missing_option", "http_port")]),
+        ({"protocol": "MYSQL", "http_port": 3306}, [("invalid_choice", "protocol")]),
+        ({"protocol": "TCP", "http_port": 27017, "direct_tls": True}, [("direct_tls_on_one_port", "direct_tls")]),
+        ({"addresses": ["db.example.com"]}, [("invalid_address", "addresses[0]")]),
+        ({"addresses": ["192.0.2.1", "192.0.2.0/24"]}, [("invalid_address", "addresses[1]")]),
+        ({"resolution": "DNS_ROUND_ROBIN", "endpoints": [{"address": "a.b"}, {"address": "c.d"}]}, [("too_many_endpoints", "endpoints")]),
+        ({"resolution": "DNS_ROUND_ROBIN", "endpoints": [{"address": "http://a"}]}, [("invalid_endpoint", "endpoints[0].address")]),
+        (
+            {"protocol": "TCP", "http_port": 27017, "endpoints": [{"address": "a.b", "ports": {"tcp": 1, "tls": 2}}]},
+            [("endpoint_ports_differ", "endpoints[0].ports")],
+        ),
+        (
+            {"protocol": "TCP", "http_port": 27017, "endpoints": [{"address": "a.b", "ports": {"mongo": 1}}]},
+            [("unknown_port_name", "endpoints[0].ports.mongo")],
+        ),
         ({"credential_name": None}, [("no_client_certificate", "credential_name")]),
         ({"certificate_files": FILES}, [("two_sources", "certificate_files")]),
         ({"credential_name": "clients-cacert"}, [("credential_ca_only", "credential_name")]),
@@ -178,6 +193,33 @@ def test_refusals(changes: dict[str, Any], expected: list[tuple[str, str]]) -> N
 def test_services_do_not_collide(second: dict[str, Any], code: str) -> None:
     services = [{"name": "a", "host": "a.example.com"}, second]
     assert code in {found for found, __ in rejected({"credential_name": "c", "services": services})}
+
+
+def test_tcp_services_inherit_and_have_ports_of_their_own() -> None:
+    one, two, three = from_arguments(
+        {
+            "credential_name": "c",
+            "protocol": "TCP",
+            "services": [
+                {"name": "mysql", "host": "mysql.example.com", "http_port": 3306, "tls_port": 3307},
+                {"name": "mongo", "host": "mongo.example.com", "http_port": 27017},
+                {"name": "api", "host": "api.example.com", "protocol": "HTTP"},
+            ],
+        }
+    )
+    assert [(each.protocol, each.http_port, each.tls_port) for each in (one, two, three)] == [
+        ("TCP", 3306, 3307),
+        ("TCP", 27017, 27017),
+        ("HTTP", 80, 443),
+    ]
+    (gone,) = from_arguments({"name": "mongo", "state": "absent", "protocol": "TCP"})
+    assert gone.absent
+
+
+def test_networks_are_addresses_where_the_client_s_address_counts() -> None:
+    endpoints = [{"address": "192.0.2.1"}]
+    (one,) = from_arguments({**NGINX, "resolution": "STATIC", "endpoints": endpoints, "addresses": ["192.0.2.0/24", "2001:db8::1"]})
+    assert one.addresses == ("192.0.2.0/24", "2001:db8::1")
 
 
 def test_the_longest_name_is_that_of_the_gateway() -> None:

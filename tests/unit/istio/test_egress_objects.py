@@ -108,6 +108,79 @@ spec:
 """
 
 
+TCP = f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: originate-mtls-for-nginx, namespace: istio-system, labels: {LABELS}}}
+spec:
+  host: nginx.example.com
+  exportTo: [.]
+  trafficPolicy:
+    portLevelSettings:
+    - port: {{number: 6380}}
+      tls: {{mode: MUTUAL, sni: nginx.example.com, credentialName: client-credential, subjectAltNames: [nginx.example.com]}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: egressgateway-for-nginx, namespace: istio-system, labels: {LABELS}}}
+spec:
+  host: istio-egressgateway.istio-system.svc.cluster.local
+  subsets:
+  - name: nginx
+    trafficPolicy:
+      portLevelSettings:
+      - port: {{number: 443}}
+        tls: {{mode: ISTIO_MUTUAL, sni: nginx.example.com}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: egress-nginx, namespace: istio-system, labels: {LABELS}}}
+spec:
+  selector: {{istio: egressgateway}}
+  servers:
+  - port: {{number: 443, name: tls, protocol: TLS}}
+    hosts: [nginx.example.com]
+    tls: {{mode: ISTIO_MUTUAL}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: nginx, namespace: istio-system, labels: {LABELS}}}
+spec:
+  hosts: [nginx.example.com]
+  location: MESH_EXTERNAL
+  ports:
+  - {{number: 6379, name: tcp, protocol: TCP}}
+  - {{number: 6380, name: tls, protocol: TLS}}
+  resolution: DNS
+  addresses: [192.0.2.7]
+  endpoints:
+  - address: cache.example.net
+    ports: {{tls: 16380}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: nginx, namespace: istio-system, labels: {LABELS}}}
+spec:
+  hosts: [nginx.example.com]
+  gateways: [mesh]
+  tls:
+  - match: [{{port: 6380, sniHosts: [nginx.example.com]}}]
+    route: [{{destination: {{host: nginx.example.com, port: {{number: 6380}}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: direct-nginx-through-egress-gateway, namespace: istio-system, labels: {LABELS}}}
+spec:
+  hosts: [nginx.example.com]
+  gateways: [mesh, istio-system/egress-nginx]
+  tcp:
+  - match: [{{gateways: [mesh], port: 6379}}]
+    route: [{{destination: {{host: istio-egressgateway.istio-system.svc.cluster.local, subset: nginx, port: {{number: 443}}}}}}]
+  - match: [{{gateways: [istio-system/egress-nginx], port: 443}}]
+    route: [{{destination: {{host: nginx.example.com, port: {{number: 6380}}}}}}]
+"""
+
+
 def made(**changes: Any) -> list[dict[str, Any]]:
     (one,) = from_arguments({**NGINX, **changes})
     return manifests(one)
@@ -128,6 +201,34 @@ def tls(**changes: Any) -> dict[str, Any]:
 def test_the_walkthrough() -> None:
     endpoints = [{"address": "my-nginx.mesh-external.svc.cluster.local", "ports": {"https": 443}}]
     assert made(endpoints=endpoints, direct_tls=True) == list(yaml.safe_load_all(WALKTHROUGH))
+
+
+def test_tcp() -> None:
+    endpoints = [{"address": "cache.example.net", "ports": {"tls": 16380}}]
+    objects = made(protocol="TCP", http_port=6379, tls_port=6380, addresses=["192.0.2.7"], endpoints=endpoints, direct_tls=True)
+    assert objects == list(yaml.safe_load_all(TCP))
+
+
+@pytest.mark.parametrize("ports", [{"http_port": 27017}, {"tls_port": 27017}, {"http_port": 27017, "tls_port": 27017}])
+@pytest.mark.parametrize("name", ["http", "https", "tcp", "tls"])
+def test_tcp_on_one_port(ports: dict[str, int], name: str) -> None:
+    objects = made(protocol="TCP", **ports, endpoints=[{"address": "db.example.net", "ports": {name: 27018}}])
+    entry = spec(objects, "ServiceEntry", "nginx")
+    assert entry["ports"] == [{"number": 27017, "name": "tcp", "protocol": "TCP"}]
+    assert entry["endpoints"] == [{"address": "db.example.net", "ports": {"tcp": 27018}}]
+    assert spec(objects, "DestinationRule", "originate-mtls-for-nginx")["trafficPolicy"]["portLevelSettings"][0]["port"] == {
+        "number": 27017
+    }
+    to_gateway, to_service = spec(objects, "VirtualService", "direct-nginx-through-egress-gateway")["tcp"]
+    assert to_gateway["match"] == [{"gateways": ["mesh"], "port": 27017}]
+    assert to_service["route"] == [{"destination": {"host": "nginx.example.com", "port": {"number": 27017}}}]
+
+
+@pytest.mark.parametrize("resolution", ["DNS", "DNS_ROUND_ROBIN"])
+def test_resolution(resolution: str) -> None:
+    endpoints = [{"address": "db.example.net"}]
+    entry = spec(made(resolution=resolution, endpoints=endpoints), "ServiceEntry", "nginx")
+    assert (entry["resolution"], entry["endpoints"]) == (resolution, endpoints)
 
 
 def test_without_direct_tls_there_is_no_second_route() -> None:
