@@ -75,6 +75,7 @@ def test_a_modules_examples_use_options_that_there_are(path: Path) -> None:
 
     def unknown(given: Any, known: dict[str, Any], place: str) -> list[str]:
         found = []
+        known = {**known, **{alias: option for option in known.values() for alias in option.get("aliases", ())}}
         for name, value in given.items():
             if name not in known:
                 found.append(f"{place}{name}")
