@@ -77,6 +77,34 @@ def duration(text: str, *, where: str) -> timedelta:
         ) from None
 
 
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # macOS, BSD
+)
+
+
+def system_roots() -> tuple[bytes, bytes]:
+    """PEM of the roots that browsers trust, as the package certifi has them, and of those that this machine trusts; empty where there are
+    none."""
+    try:
+        import certifi
+
+        public = _contents(certifi.where())
+    except ImportError:
+        public = b""
+    return public, next(filter(None, map(_contents, _SYSTEM_BUNDLES)), b"")
+
+
+def _contents(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(4 * 1024 * 1024)
+    except OSError:
+        return b""
+
+
 def moment(text: str, now: datetime, *, where: str) -> datetime:
     """A time in the past: RFC 3339 (`2026-01-31T12:00:00Z`), or a duration before now (`5m`)."""
     if re.match(r"[0-9]{4}-", text.strip()):

@@ -39,8 +39,9 @@ options:
   credentials:
     description:
       - Several credentials in one call, each with the options of this module from O(name) to O(trust_anchors_path).
-      - What an item leaves out of O(namespace), O(layout), O(purpose), O(min_remaining), O(on_invalid), O(trust_anchors), O(trust_anchors_path),
-        O(replace) and O(override_cert_manager) is taken from the option of the same name beside the list.
+      - What an item leaves out of O(namespace), O(layout), O(purpose), O(min_remaining), O(not_before_tolerance), O(on_invalid),
+        O(trust_anchors), O(trust_anchors_path), O(replace) and O(override_cert_manager) is taken from the option of the same name beside the
+        list.
     type: list
     elements: dict
     suboptions:
@@ -109,6 +110,9 @@ options:
         ca_certificate:
           description:
             - CA certificates in PEM format that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
+            - One that is usable is enough; what is wrong with the others (expired, doubled) is a warning.
+            - An expired certificate that Envoy might take in place of a valid one of the same CA is left out, with a warning.
+            - A peer's own certificate can stand here as well, to trust that peer alone.
           type: str
         ca_certificate_path:
           description:
@@ -146,6 +150,12 @@ options:
         min_remaining:
           description:
             - The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). V(0d) where nothing is said.
+            - Of several CAs in O(ca_certificate) one has to; the others are a warning.
+          type: str
+        not_before_tolerance:
+          description:
+            - How far the clocks of this machine and of the CA may be apart. What becomes valid within this time is accepted with a warning
+              that says when; until then peers with the right time refuse it. V(60s) where nothing is said.
           type: str
         on_invalid:
           description:
@@ -156,7 +166,8 @@ options:
         trust_anchors:
           description:
             - Root certificates in PEM format with which the chain has to be complete; a chain that is not is an error.
-            - Without them, a leaf whose issuer is not among the certificates is the warning C(chain_unverified).
+            - Without them, a chain that visibly lacks intermediates is the warning C(chain_unverified). Roots that browsers or this machine
+              trust, and those in O(ca_certificate), are known then.
           type: str
         trust_anchors_path:
           description:
@@ -296,7 +307,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS, content_or_path, duration
+from ansible_collections.meshops.istio.plugins.module_utils.arguments import (
+    OBJECT_OPTIONS,
+    content_or_path,
+    duration,
+    system_roots,
+)
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import Wanted, plan_credential, refs
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of, read
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import Credential, shape_problems
@@ -311,6 +327,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_mat
 from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors, warnings
+from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
 from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain
 
 CREDENTIAL_OPTIONS: dict[str, dict[str, Any]] = {
@@ -334,6 +351,7 @@ CREDENTIAL_OPTIONS: dict[str, dict[str, Any]] = {
     "hosts": {"type": "list", "elements": "str"},
     "purpose": {"type": "str", "choices": ["server", "client"]},
     "min_remaining": {"type": "str"},
+    "not_before_tolerance": {"type": "str"},
     "on_invalid": {"type": "str", "choices": ["fail", "warn"]},
     "trust_anchors": {"type": "str"},
     "trust_anchors_path": {"type": "path"},
@@ -343,7 +361,14 @@ CREDENTIAL_OPTIONS: dict[str, dict[str, Any]] = {
     "labels": {"type": "dict"},
     "annotations": {"type": "dict"},
 }
-DEFAULTS = {"namespace": "istio-system", "layout": "tls", "purpose": "server", "min_remaining": "0d", "on_invalid": "fail"}
+DEFAULTS = {
+    "namespace": "istio-system",
+    "layout": "tls",
+    "purpose": "server",
+    "min_remaining": "0d",
+    "not_before_tolerance": "60s",
+    "on_invalid": "fail",
+}
 SHARED = (*DEFAULTS, "trust_anchors", "trust_anchors_path", "replace", "override_cert_manager", "state")
 BINARY = ("pkcs12", "ocsp_staple")
 WHOLE_FACTS_UP_TO = 100
@@ -387,7 +412,9 @@ def sources(options: Mapping[str, Any], where: str) -> tuple[dict[str, Source], 
     return found, problems
 
 
-def prepare(call: Call, where: str, options: Mapping[str, Any], anchors: dict[Any, Any]) -> tuple[Wanted, Checked | None, list[Problem]]:
+def prepare(
+    call: Call, where: str, options: Mapping[str, Any], anchors: dict[Any, Any], roots: Roots
+) -> tuple[Wanted, Checked | None, list[Problem]]:
     """One credential: what is wanted, what was found out about it, and its problems as severe as `on_invalid` makes them."""
     rules = {
         "absent": options["state"] == "absent",
@@ -415,6 +442,8 @@ def prepare(call: Call, where: str, options: Mapping[str, Any], anchors: dict[An
             options["purpose"],
             duration(options["min_remaining"], where=f"{where}min_remaining"),
             anchors[known],
+            duration(options["not_before_tolerance"], where=f"{where}not_before_tolerance"),
+            roots,
         )
     except Rejected as rejected:
         problems += rejected.problems
@@ -472,7 +501,8 @@ def result(wanted: Wanted, checked: Checked | None, problems: list[Problem], uni
 
 def act(call: Call) -> dict[str, Any]:
     anchors: dict[Any, Any] = {}
-    prepared = [prepare(call, where, options, anchors) for where, options in items(call.params)]
+    roots = Roots(*system_roots())
+    prepared = [prepare(call, where, options, anchors, roots) for where, options in items(call.params)]
     wanted = [ours for ours, __, __ in prepared]
     call.judge([*duplicates(wanted), *(problem for __, __, problems in prepared for problem in problems)])
     cluster = call.connect()

@@ -130,7 +130,7 @@ notes:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.meshops.istio.plugins.module_utils.arguments import duration
+from ansible_collections.meshops.istio.plugins.module_utils.arguments import duration, system_roots
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.compare import owners
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
@@ -142,6 +142,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.names import C
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
 from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import Use, uses
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
+from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
 
 
 def secrets_to_show(cluster: Cluster, namespace: str, names: list[str]) -> dict[str, Mapping[str, Any] | None]:
@@ -180,7 +181,11 @@ def show(name: str, namespace: str, secrets: Mapping[str, Any], known: list[Use]
 def act(call: Call) -> dict[str, Any]:
     namespace = call.params["namespace"]
     names = call.params["names"] or ([call.params["name"]] if call.params["name"] else [])
-    demands = Demands(hosts=tuple(call.params["hosts"] or ()), min_remaining=duration(call.params["min_remaining"], where="min_remaining"))
+    demands = Demands(
+        hosts=tuple(call.params["hosts"] or ()),
+        min_remaining=duration(call.params["min_remaining"], where="min_remaining"),
+        roots=Roots(*system_roots()),
+    )
     for name in names or ["any"]:
         where = f"name {name}" if names else "namespace"
         call.judge(metadata_problems({"kind": "Secret", "metadata": {"name": name, "namespace": namespace}}, where))

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 from ansible_collections.meshops.istio.plugins.doc_fragments.auth import ModuleDocFragment as AuthFragment
 from ansible_collections.meshops.istio.plugins.doc_fragments.objects import ModuleDocFragment as ObjectsFragment
-from ansible_collections.meshops.istio.plugins.module_utils.arguments import AUTH_OPTIONS, OBJECT_OPTIONS, content_or_path, duration
+from ansible_collections.meshops.istio.plugins.module_utils.arguments import (
+    AUTH_OPTIONS,
+    OBJECT_OPTIONS,
+    content_or_path,
+    duration,
+    system_roots,
+)
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import LARGEST
 from yaml import safe_load
@@ -155,3 +161,9 @@ def test_options_are_those_of_kubernetes_core() -> None:
 @pytest.mark.parametrize("name", ["api_key", "password"])
 def test_logins_are_never_logged(name: str) -> None:
     assert AUTH_OPTIONS[name]["no_log"] is True
+
+
+def test_system_roots_are_those_of_browsers_and_of_the_machine() -> None:
+    public, system = system_roots()
+    assert public.count(b"BEGIN CERTIFICATE") > 50
+    assert system == b"" or b"BEGIN CERTIFICATE" in system

@@ -243,7 +243,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a client's certificate": (
         CREDENTIAL,
         c(certificate="@for clients"),
-        ["expected extendedKeyUsage serverAuth in the server certificate CN=a.example.com, found clientAuth. Issue the certificate again"],
+        ["expected extendedKeyUsage serverAuth in the server certificate CN=a.example.com, found clientAuth. Set purpose: client"],
     ),
     "a curve that Envoy refuses": (
         CREDENTIAL,
@@ -289,10 +289,10 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"name": "c", "pkcs12": "@certificate"},
         ["expected binary content encoded in base64, found something else. Encode it"],
     ),
-    "a leaf as CA": (
+    "an expired CA": (
         CREDENTIAL,
-        c(ca_certificate="@certificate"),
-        ["ca_certificate: expected the certificate of a CA, found that CN=a.example.com says CA:FALSE", "Give the CA that issued"],
+        c(ca_certificate="@expired"),
+        ["ca_certificate: expected a CA that is valid, found that CN=a.example.com expired on 2026-12-31", "Renew the CA's certificate"],
     ),
     "a key as trust anchor": (CREDENTIAL, c(trust_anchors="@key"), ["trust_anchors: expected certificates only, found a private key"]),
     "an expired CRL": (

@@ -37,7 +37,7 @@ BELOW = {
 LIBRARIES = {
     "modules": (),
     "module": ("ansible",),
-    "arguments": (),
+    "arguments": ("certifi",),  # the roots that browsers trust, where it is there
     "cluster": ("kubernetes", "urllib3", "websocket"),  # the latter two are kubernetes' own transports
     "live": ("cryptography",),
     "istio": (),

@@ -295,14 +295,6 @@ def shape_problems(credential: Credential, *, where: str) -> tuple[Problem, ...]
             f"istiod reads an OCSP staple only beside tls.crt and tls.key, found layout {credential.layout}",
             "use layout tls",
         )
-    for prefix in ("istio", "prometheus"):
-        if name.startswith(prefix):
-            problem(
-                "reserved_prefix",
-                f"Istio before 1.8 ignores credentials whose name begins with {prefix!r}",
-                "choose another name if such a version is in use",
-                "warning",
-            )
     for secret_name, data in secrets(credential).items():
         size = sum(map(len, data.values()))
         if size > _SIZE_LIMIT:

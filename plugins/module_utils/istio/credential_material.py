@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from ..problems import Problem, Rejected
-from ..tls import checks, facts, material
+from ..tls import ca_checks, checks, facts, material, revocation_checks
+from ..tls.certificate_checks import TOLERANCE
 from .credential import read_as_istiod, reading_problems
 
 T = TypeVar("T")
@@ -39,6 +40,9 @@ class Demands:
     purpose: Literal["server", "client"] = "server"
     min_remaining: timedelta = timedelta()
     trust_anchors: tuple[material.Certificate, ...] | None = None
+    not_before_tolerance: timedelta = TOLERANCE
+    roots: checks.Roots = field(default_factory=checks.Roots)
+    """Roots of browsers and of this machine: where a chain ends in one of them it is complete."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,10 @@ def check_material(
     now: datetime,
     private_key_passphrase: str | None = None,
     pkcs12_passphrase: str | None = None,
+    stored: bool = True,
 ) -> Checked:
-    """Parses and judges everything that was given; finds all problems, not only the first."""
+    """Parses and judges everything that was given; finds all problems, not only the first. With `stored`, the parts are as they are to be
+    stored: CAs without those that would keep Envoy from using the others."""
     unusable: list[Problem] = []
     problems: list[Problem] = []
 
@@ -100,12 +106,21 @@ def check_material(
     key = parsed("private_key", lambda data, place: material.read_private_key(data, passphrase=private_key_passphrase, where=place))
     cas = parsed("ca_certificate", lambda data, place: material.read_chain(data, where=place))
     crls = parsed("crl", lambda data, place: material.read_crls(data, where=place))
+    parts = {part: source.data for part, source in given.items()}
+    spare = ca_checks.superseded(cas, now=now, not_before_tolerance=demands.not_before_tolerance) if cas and stored else ()
+    if cas and spare:
+        problems.append(ca_checks.left_out(spare, given["ca_certificate"].where))
+        cas = tuple(ca for ca in cas if ca not in spare)
+        parts["ca_certificate"] = material.chain_pem(cas)
     staple = parsed("ocsp_staple", lambda data, place: material.read_ocsp_staple(data, where=place))
+    clock: dict[str, Any] = {"now": now, "not_before_tolerance": demands.not_before_tolerance}
     if chain:
         common: dict[str, Any] = {
+            **clock,
             "min_remaining": demands.min_remaining,
             "trust_anchors": demands.trust_anchors,
-            "now": now,
+            "cas": cas or (),
+            "roots": demands.roots,
             "where": given["certificate"].where,
             "key_where": given["private_key"].where if key else None,
         }
@@ -115,12 +130,12 @@ def check_material(
             problems += checks.check_server_pair(chain, key, hosts=demands.hosts, **common)
             if staple or "ocsp_staple" not in given:
                 place = given["ocsp_staple" if staple else "certificate"].where
-                problems += checks.check_ocsp(staple, chain, issuers=(*(cas or ()), *(demands.trust_anchors or ())), now=now, where=place)
+                issuers = (*(cas or ()), *(demands.trust_anchors or ()))
+                problems += revocation_checks.check_ocsp(staple, chain, issuers=issuers, where=place, **clock)
     if cas:
-        problems += checks.check_ca(cas, min_remaining=demands.min_remaining, now=now, where=given["ca_certificate"].where)
+        problems += ca_checks.check_ca(cas, min_remaining=demands.min_remaining, where=given["ca_certificate"].where, **clock)
     if crls and cas:
-        problems += checks.check_crls(crls, cas, chain=chain or (), now=now, where=given["crl"].where)
-    parts = {part: source.data for part, source in given.items()}
+        problems += revocation_checks.check_crls(crls, cas, chain=chain or (), where=given["crl"].where, **clock)
     if bundle_source:  # what could not be read from it was given all the same
         parts = {"certificate": bundle_source.data, "private_key": bundle_source.data, **parts}
     if key:
@@ -140,7 +155,9 @@ def judge_data(secret_data: Mapping[str, bytes], demands: Demands, *, now: datet
         "crl": reading.ca_crl,
         "ocsp_staple": reading.ocsp_staple,
     }
-    checked = check_material({part: Source(data, f"{where}: {part}") for part, data in parts.items() if data}, demands, now=now)
+    checked = check_material(
+        {part: Source(data, f"{where}: {part}") for part, data in parts.items() if data}, demands, now=now, stored=False
+    )
     return (*reading_problems(secret_data, where=where), *checked.unusable, *checked.problems)
 
 

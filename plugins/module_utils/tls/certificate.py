@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One X.509 certificate and its key's kind, as frozen values, and who signed it."""
+"""One X.509 certificate and its key's kind, as frozen values."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -285,10 +285,14 @@ class Certificate:
 
     @cached_property
     def is_self_issued(self) -> bool:
-        return self.subject == self.issuer
+        from .paths import names_match
+
+        return names_match(self, self)
 
     @cached_property
     def is_self_signed(self) -> bool:
+        from .paths import signed_by
+
         return signed_by(self, self) is not False
 
 
@@ -301,48 +305,3 @@ _PURPOSES = {
     "1.3.6.1.5.5.7.3.9": "OCSPSigning",
     "2.5.29.37.0": "anyExtendedKeyUsage",
 }
-
-
-def names_match(certificate: Certificate, issuer: Certificate) -> bool:
-    """Whether `certificate` names `issuer` as its issuer; says nothing about the signature."""
-    return certificate.issuer == issuer.subject
-
-
-@lru_cache(maxsize=4096)  # a fleet's certificates share their intermediates, and a signature takes 0.1 to 0.3 ms to verify
-def signed_by(certificate: Certificate, issuer: Certificate) -> bool | None:
-    """Whether `issuer` issued `certificate`: names and signature. None: the names match, but the signature's algorithm (MD5, say) is one
-    that the library refuses to verify."""
-    from cryptography.exceptions import InvalidSignature
-
-    if not names_match(certificate, issuer):
-        return False
-    try:
-        certificate.parsed.verify_directly_issued_by(issuer.parsed)
-    except InvalidSignature:
-        return False
-    except TypeError:  # the issuer's key is of a kind that signs nothing
-        return False
-    except Exception:  # ValueError, UnsupportedAlgorithm: the names were compared above, so it is the algorithm
-        return _verify_weak(certificate, issuer)
-    return True
-
-
-def _verify_weak(certificate: Certificate, issuer: Certificate) -> bool | None:
-    """RSA signatures over SHA-1, which `verify_directly_issued_by` refuses."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
-    key, algorithm = issuer.public_key, None
-    try:
-        algorithm = certificate.parsed.signature_hash_algorithm
-    except Exception:
-        return None
-    if algorithm is None or not isinstance(key, rsa.RSAPublicKey):
-        return None
-    try:
-        key.verify(certificate.parsed.signature, certificate.parsed.tbs_certificate_bytes, padding.PKCS1v15(), algorithm)
-    except InvalidSignature:
-        return False
-    except Exception:
-        return None
-    return True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates from files: chains and bundles of CAs, and the path from a leaf up to the last issuer that is known."""
+"""Certificates from files: chains and bundles of CAs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..problems import Problem, Rejected
-from .certificate import Certificate, signed_by
+from .certificate import Certificate
 from .pem import CERTIFICATE_LABELS, CRL_LABELS, PRIVATE_KEY_LABELS, Block, limit, reject_defects, rejected, scan
 
 if TYPE_CHECKING:
@@ -117,18 +117,3 @@ def from_der(der: bytes, *, where: str) -> Certificate:
             "Issue it again with other software",
         )
     return certificate
-
-
-def build_path(leaf: Certificate, others: Iterable[Certificate]) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]]:
-    """The certificates in chain order, from `leaf` up to the last issuer that is among `others`, and those that are no part of it.
-
-    Where several bear the issuer's name, the one whose key made the signature is taken; if no signature fits, the path ends there.
-    """
-    path, rest = [leaf], [certificate for certificate in dict.fromkeys(others) if certificate != leaf]
-    while not path[-1].is_self_issued or not path[-1].is_self_signed:
-        issuer = next((candidate for candidate in rest if signed_by(path[-1], candidate) is not False), None)
-        if issuer is None:
-            break
-        path.append(issuer)
-        rest.remove(issuer)
-    return tuple(path), tuple(rest)

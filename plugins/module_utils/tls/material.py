@@ -9,8 +9,8 @@ with at all. What is wrong with content that can be read is told by `checks`. No
 
 from __future__ import annotations
 
-from .certificate import Certificate, KeyKind, fingerprint, names_match, signed_by
-from .chain import build_path, chain_pem, from_der, from_x509, read_chain
+from .certificate import Certificate, KeyKind, fingerprint
+from .chain import chain_pem, from_der, from_x509, read_chain
 from .pkcs12 import Pkcs12, read_pkcs12
 from .private_key import PrivateKey, read_private_key
 from .revocation import Crl, OcspStaple, crl_pem, read_crls, read_ocsp_staple
@@ -22,17 +22,14 @@ __all__ = [
     "OcspStaple",
     "Pkcs12",
     "PrivateKey",
-    "build_path",
     "chain_pem",
     "crl_pem",
     "fingerprint",
     "from_der",
     "from_x509",
-    "names_match",
     "read_chain",
     "read_crls",
     "read_ocsp_staple",
     "read_pkcs12",
     "read_private_key",
-    "signed_by",
 ]

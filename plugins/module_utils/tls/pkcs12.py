@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..problems import Problem, Rejected
 from .certificate import Certificate
-from .chain import build_path, chain_pem, from_x509, parse_certificate
+from .chain import chain_pem, from_x509, parse_certificate
+from .paths import build_path
 from .pem import der_kind, identify, limit, rejected
 from .private_key import PrivateKey, passphrase_bytes, private_key
 

@@ -265,8 +265,6 @@ def test_nothing_is_wrong_with_the_shape(one: Credential) -> None:
         (credential(**PAIR, crl=b"crl"), ["crl_without_ca"], "give ca_certificate"),
         (credential("generic", **PAIR, ocsp_staple=b"s"), ["ocsp_staple_layout"], "use layout tls"),
         (credential("tls", **CA, ocsp_staple=b"s"), ["ocsp_staple_layout"], "beside tls.crt and tls.key"),
-        (credential(name="istio-ingress"), ["reserved_prefix"], "Istio before 1.8"),
-        (credential(name="prometheus"), ["reserved_prefix"], "'prometheus'"),
         (credential(**{**PAIR, "certificate": BIG}), ["too_large"], f"{len(BIG) + 3} bytes (tls.crt: {len(BIG)})"),
         (credential("split", **PAIR, ca_certificate=BIG + b"x"), ["too_large"], "Secret x-cacert"),
     ],
@@ -275,8 +273,7 @@ def test_what_is_wrong_with_the_shape(one: Credential, codes: list[str], says: s
     problems = shape_problems(one, where="credentials[0]")
     assert [problem.code for problem in problems] == codes
     assert any(says in f"{problem.message}; {problem.remedy}" for problem in problems), problems
-    severities = {problem.code: problem.severity for problem in problems}
-    assert all((severity == "warning") == (code == "reserved_prefix") for code, severity in severities.items())
+    assert all(problem.severity == "error" for problem in problems)
 
 
 def test_everything_wrong_is_told_at_once() -> None:

@@ -21,9 +21,11 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_mat
     judge_data,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
+from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
 from ansible_collections.meshops.istio.tests.unit.tls.tls_pki import NOW, Issued, Pki, key_pem
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
-from cryptography.x509 import TLSFeature, TLSFeatureType
+from cryptography.x509 import AccessDescription, AuthorityInformationAccess, TLSFeature, TLSFeatureType, UniformResourceIdentifier
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 HOST = "httpbin.example.com"
 
@@ -124,16 +126,16 @@ def test_everything_is_told_at_once(pki: Pki, leaf: Issued, clients: Issued) -> 
     wrong = {
         "certificate": pki.issue("late.example.com", days=(-10, -1)).pem,
         "private_key": key_pem(other.key),
-        "ca_certificate": other.pem,
+        "ca_certificate": pki.issue("Old CA", ca=True, days=(-10, -1)).pem,
         "crl": b"no CRL",
         "ocsp_staple": b"no staple",
     }
     checked = check(given=wrong)
     assert codes(checked.unusable) == ["not_pem", "not_ocsp"]
-    assert {"key_mismatch", "expired", "host_not_covered", "ca_is_no_ca"} <= set(codes(checked.problems))
+    assert {"key_mismatch", "expired", "host_not_covered", "ca_expired"} <= set(codes(checked.problems))
     wheres = {problem.code: problem.where for problem in (*checked.problems, *checked.unusable)}
     assert (
-        wheres["key_mismatch"] == "private_key_path /etc/private_key" and wheres["ca_is_no_ca"] == "ca_certificate_path /etc/ca_certificate"
+        wheres["key_mismatch"] == "private_key_path /etc/private_key" and wheres["ca_expired"] == "ca_certificate_path /etc/ca_certificate"
     )
     assert wheres["expired"] == "certificate_path /etc/certificate" and wheres["not_ocsp"] == "ocsp_staple_path /etc/ocsp_staple"
 
@@ -157,7 +159,7 @@ def test_a_clients_pair(pki: Pki, root: Issued, leaf: Issued) -> None:
 
 @pytest.mark.parametrize(
     ("anchors", "expected"),
-    [(None, ["chain_unverified"]), ((), ["chain_incomplete"]), ("root", []), ("clients", ["chain_incomplete"])],
+    [(None, []), ((), ["chain_incomplete"]), ("root", []), ("clients", ["chain_incomplete"])],
 )
 def test_trust_anchors(anchors: Any, expected: list[str], leaf: Issued, root: Issued, clients: Issued) -> None:
     known = {"root": (root.certificate,), "clients": (clients.certificate,)}.get(anchors, anchors)
@@ -185,6 +187,32 @@ def test_crls(pki: Pki, clients: Issued, leaf: Issued, root: Issued) -> None:
     assert {"crl_issuer_unknown", "crl_incomplete"} <= set(codes(check(given=strangers).problems))
     revoked = {**pair(leaf, root), "ca_certificate": root.pem, "crl": pki.crl(root, revoked=(leaf,)).pem}
     assert "revoked" in codes(check(given=revoked).problems)
+
+
+def test_an_expired_certificate_of_a_valid_ca_is_not_stored(pki: Pki, clients: Issued, leaf: Issued, root: Issued) -> None:
+    """Envoy might take it in the valid one's place; other expired CAs do no harm, and stay as they were given."""
+    renewed = pki.issue("Clients", ca=True, days=(-300, -1))
+    checked = check(given={**pair(leaf, root), "ca_certificate": renewed.pem + clients.pem})
+    assert checked.parts["ca_certificate"] == clients.pem
+    assert [(problem.code, problem.severity) for problem in checked.problems] == [("ca_superseded", "warning")]
+    assert "left out of the Secret" in checked.problems[0].message
+    other = pki.issue("Other", ca=True, days=(-300, -1)).pem + clients.pem
+    checked = check(given={**pair(leaf, root), "ca_certificate": other})
+    assert checked.parts["ca_certificate"] == other and codes(checked.problems) == ["ca_expired"]
+    live = judge_data({"ca.crt": renewed.pem + clients.pem}, Demands(), now=NOW, where="w")
+    assert codes(live) == ["ca_superseded"] and "left out" not in live[0].message
+
+
+def test_known_roots_complete_a_chain(pki: Pki, root: Issued) -> None:
+    """A leaf that says where its issuer is to be had seems to lack an intermediate, unless the issuer is known for a root."""
+    places = AuthorityInformationAccess(
+        [AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, UniformResourceIdentifier("http://ca.example/ca.crt"))]
+    )
+    given = pair(pki.issue(HOST, root, extensions=(places,)))
+    assert codes(check(given=given).problems) == ["chain_unverified"]
+    for roots in (Roots(public=root.pem), Roots(system=root.pem), Roots(b"rubbish", b"text\n" + root.pem)):
+        assert codes(check(Demands((HOST,), roots=roots), given).problems) == []
+    assert codes(check(given={**given, "ca_certificate": root.pem}).problems) == []
 
 
 def test_live_data_is_judged_as_istiod_reads_it(pki: Pki, root: Issued, leaf: Issued, clients: Issued) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks
 from ansible_collections.meshops.istio.plugins.module_utils.live import probe
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.plugins.module_utils.tls import names
-from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import _check_hosts
+from ansible_collections.meshops.istio.plugins.module_utils.tls.host_checks import check_hosts
 from tls_pki import Pki
 
 READ = {
@@ -151,7 +151,7 @@ def _by_egress(written: str) -> str:
 def _by_credential(written: str, pki: Pki) -> str:
     read = names.read(written)
     leaf = pki.issue("leaf", dns=(read if isinstance(read, str) else "x.example.com",)).certificate
-    problems = list(_check_hosts(leaf, [written], "hosts"))
+    problems = list(check_hosts(leaf, [written], "hosts"))
     if problems:
         raise Rejected(problems)
     return str(read)
@@ -226,4 +226,4 @@ def test_what_is_a_host_but_not_there(written: str, module: str, words: str, mod
 def test_addresses_and_underscores_are_covered_by_certificates(pki: Pki) -> None:
     leaf = pki.issue("leaf", dns=("my_host.example.com", "*.example.org"), ip=("2001:db8::1", "10.0.0.1")).certificate
     hosts = ("[2001:DB8::1]", "10.0.0.1", "my_host.example.com", "*.example.org", "istio-system/My_Host.example.com.", "a.example.org")
-    assert list(_check_hosts(leaf, hosts, "hosts")) == []
+    assert list(check_hosts(leaf, hosts, "hosts")) == []

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected, errors
-from ansible_collections.meshops.istio.plugins.module_utils.tls import checks, material
+from ansible_collections.meshops.istio.plugins.module_utils.tls import checks, material, revocation_checks
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from tls_pki import NOW, Issued, Pki, key_pem
@@ -53,7 +53,7 @@ class Pair:
         except Rejected as rejected:
             return [problem.code for problem in rejected.problems]
         found = checks.check_server_pair(chain, key, trust_anchors=[self.root.certificate], now=NOW, where="w")
-        return [problem.code for problem in errors((*found, *checks.check_ocsp(staple, chain, now=NOW, where="w")))]
+        return [problem.code for problem in errors((*found, *revocation_checks.check_ocsp(staple, chain, now=NOW, where="w")))]
 
     def refused_by_envoy(self, directory: Path) -> bool:
         certificate = {"certificate_chain": _inline(self.certificate), "private_key": _inline(self.key)}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
-from ansible_collections.meshops.istio.plugins.module_utils.tls import material
+from ansible_collections.meshops.istio.plugins.module_utils.tls import material, paths
 from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import LARGEST, identify, scan
 from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
@@ -193,7 +193,7 @@ def test_derived_values(pki: Pki, leaf: Issued, intermediate: Issued) -> None:
     assert (certificate.key_usage, certificate.extended_key_usage, certificate.path_length) == (None, None, None)
     assert leaf.certificate.key_usage == {"digitalSignature"} and leaf.certificate.extended_key_usage == ("serverAuth",)
     assert certificate.is_self_signed and not leaf.certificate.is_self_signed
-    assert material.signed_by(leaf.certificate, intermediate.certificate) is True
+    assert paths.signed_by(leaf.certificate, intermediate.certificate) is True
     assert pki.issue("", dns=("only.example.com",)).certificate.label == "only.example.com"
     assert pki.issue("", dns=(), serial=5).certificate.label == "serial 05"
     assert material.from_der(certificate.der, where="here") == certificate
@@ -202,9 +202,9 @@ def test_derived_values(pki: Pki, leaf: Issued, intermediate: Issued) -> None:
 
 def test_weak_signatures_are_verified_where_possible(data: Any, leaf: Issued) -> None:
     weak, weak_root = data("sha1.pem")
-    assert material.signed_by(weak, weak_root) is True
-    assert material.signed_by(data("md5.pem")[0], weak_root) is not False
-    assert material.signed_by(leaf.certificate, weak_root) is False
+    assert paths.signed_by(weak, weak_root) is True
+    assert paths.signed_by(data("md5.pem")[0], weak_root) is not False
+    assert paths.signed_by(leaf.certificate, weak_root) is False
 
 
 # --- private keys
@@ -490,7 +490,7 @@ def test_nothing_but_rejected_is_raised(pki: Pki, root: Issued, intermediate: Is
 
 def test_spoiled_certificates_that_are_read_can_be_judged(leaf: Issued, intermediate: Issued) -> None:
     """A flipped bit may leave a certificate that parses; no property of it and no check may raise then."""
-    from ansible_collections.meshops.istio.plugins.module_utils.tls import checks, facts
+    from ansible_collections.meshops.istio.plugins.module_utils.tls import ca_checks, checks, facts
     from tls_pki import NOW
 
     judged = 0
@@ -505,7 +505,7 @@ def test_spoiled_certificates_that_are_read_can_be_judged(leaf: Issued, intermed
         checks.check_server_pair(
             [certificate, intermediate.certificate], None, hosts=["a"], trust_anchors=[certificate], now=NOW, where="here"
         )
-        checks.check_ca([certificate], now=NOW, where="here")
+        ca_checks.check_ca([certificate], now=NOW, where="here")
         judged += 1
     assert judged > 100
 

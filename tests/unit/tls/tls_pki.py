@@ -39,7 +39,7 @@ _USAGES = (
     "encipher_only",
     "decipher_only",
 )
-_CURVES = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1, "P-224": ec.SECP224R1}
+_CURVES = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1, "P-224": ec.SECP224R1, "secp256k1": ec.SECP256K1}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Issued:
 class Pki:
     """Issues what a test asks for; the same key name is the same key."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
         self._keys: dict[str, Any] = {}
 
     def key(self, name: str) -> Any:
@@ -87,19 +88,23 @@ class Pki:
         purposes: tuple[str, ...] | None = None,
         extensions: tuple[x509.ExtensionType, ...] = (),
         serial: int | None = None,
+        subject: x509.Name | None = None,
+        issuer_name: x509.Name | None = None,
+        **signing_options: Any,
     ) -> Issued:
-        """`ca=None` leaves basicConstraints out; `dns=None` is the name itself for a leaf; `signer` signs in the issuer's place."""
+        """`ca=None` leaves basicConstraints out; `dns=None` is the name itself for a leaf; `signer` signs in the issuer's place;
+        `issuer_name` stands for its name; `digest` and `rsa_padding` are the signature's."""
         own = self.key(key or f"P-256#{name}")
         signing = self.key(signer) if signer else issuer.key if issuer else own
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
+        subject = subject if subject is not None else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(issuer.certificate.subject_name if issuer else subject)
+            .issuer_name(issuer_name or (issuer.certificate.subject_name if issuer else subject))
             .public_key(own.public_key())
             .serial_number(serial or x509.random_serial_number())
-            .not_valid_before(NOW + timedelta(days=days[0]))
-            .not_valid_after(NOW + timedelta(days=days[1]))
+            .not_valid_before(self.now + timedelta(days=days[0]))
+            .not_valid_after(self.now + timedelta(days=days[1]))
         )
         if ca is not None:
             builder = builder.add_extension(x509.BasicConstraints(ca, path_length), critical=True)
@@ -114,7 +119,8 @@ class Pki:
             builder = builder.add_extension(x509.ExtendedKeyUsage([_PURPOSES[each] for each in purposes]), critical=False)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
-        return Issued(from_x509(builder.sign(signing, _hash(signing))), own)
+        digest = signing_options.pop("digest", None) or _hash(signing)
+        return Issued(from_x509(builder.sign(signing, digest, **signing_options)), own)
 
     def crl(
         self,
@@ -128,11 +134,11 @@ class Pki:
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(issuer.certificate.subject_name)
-            .last_update(NOW + timedelta(days=days[0]))
-            .next_update(NOW + timedelta(days=days[1]))
+            .last_update(self.now + timedelta(days=days[0]))
+            .next_update(self.now + timedelta(days=days[1]))
         )
         for each in revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number).revocation_date(NOW - DAY).build()
+            entry = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number).revocation_date(self.now - DAY).build()
             builder = builder.add_revoked_certificate(entry)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=True)
