@@ -160,6 +160,26 @@ def test_a_host_is_served_changed_and_removed(mesh: Mesh, issue: Issue, namespac
     ]
 
 
+def test_an_international_host_is_served_as_clients_ask_for_it(
+    mesh: Mesh, issue: Issue, namespace: str, host: str, credential_name: str
+) -> None:
+    written, sent = f"Faß.{host}.", f"xn--fa-hia.{host}"
+    pair = issue(sent)
+    server = {"hosts": [written], "credential_name": credential_name, "routes": [{"destination": HTTPBIN}]}
+    run = mesh.playbook(
+        [
+            credential(credential_name, pair, hosts=[written]),
+            gateway(namespace, server),
+            probe(mesh, written, pair, path="/headers", expect={"status": [200], "text": sent}),
+            gateway(namespace, server),
+        ]
+    ).ok()
+    assert run.results("tls_probe")[0]["sni"] == sent
+    live = mesh.get("gateway.networking.istio.io", namespace, "shop")
+    assert live and live["spec"]["servers"][0]["hosts"] == [sent]
+    assert run.results("ingress_tls_gateway")[1]["changed"] is False
+
+
 def test_a_route_stays_with_its_server(mesh: Mesh, issue: Issue, namespace: str, host: str, credential_name: str) -> None:
     """What is meant for a MUTUAL server does not answer on the SIMPLE server of the same host on another port."""
     pair, client = issue(host), issue("client.example.com", ca="clients")

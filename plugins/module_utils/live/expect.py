@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ..problems import Problem, Rejected
 from ..tls import names
 from .answers import MASK, Search, TooSlow, pattern_fault
+from .envoy_answers import cause
 from .probe import EXCERPT_LENGTH, FAILURES, Request, Result, probe
 
 _SEARCH_SECONDS = 2.0
@@ -266,10 +267,8 @@ def remedy(request: Request, result: Result) -> str:
             return "Look at the hosts of the Gateway's servers on this port"
         case "http_timeout":
             return "Raise request_timeout if the answer may take longer"
-        case None if _by_envoy_itself(result) and result.status == 404:
-            return "Envoy answered this itself: no VirtualService of the Gateway routes this host and path"
-        case None if _by_envoy_itself(result) and result.status == 503:
-            return "Envoy answered this itself: look at the route's destination (host, port, subset), its endpoints, and the TLS towards it"
+        case None if result.status is not None:
+            return cause(result.status, result.headers, result.text, scheme=request.scheme)
         case _:
             return ""
 
@@ -280,11 +279,6 @@ def _response(result: Result) -> str:
     server = result.headers.get("server")
     said = f" ({result.text[:120]!r})" if result.status >= 400 and result.text else ""
     return f"status {result.status}{f' from server {server}' if server else ''}{said}"
-
-
-def _by_envoy_itself(result: Result) -> bool:
-    """Whether no workload was asked: a gateway or sidecar says how long that took, unless it answers on its own."""
-    return "envoy" in result.headers.get("server", "") and "x-envoy-upstream-service-time" not in result.headers
 
 
 def _excerpt(result: Result) -> str:
