@@ -18,6 +18,8 @@ description:
     has expired, and that Envoy can load it all.
   - After the write istiod reads what was asked for, and nothing else. Keys of other managers that istiod would read first are an error, or
     are removed with O(force_conflicts=true).
+  - Other tools that keep such a Secret and will undo the change (External Secrets, Sealed Secrets, Vault, Reflector, Argo CD, Flux, Helm, ...) are
+    told as the warning C(kept_by_another).
   - One call takes one credential, or a whole list of them; a list of hundreds costs little more than one.
   - Layout V(split) is two Secrets and so two writes. The CA's Secret is written first and removed last; what an interruption leaves is
     reported, and finished by the next run.
@@ -192,7 +194,7 @@ options:
   state:
     description:
       - Whether the credentials should exist.
-      - A Secret that something else made is deleted only with O(force_conflicts=true).
+      - A Secret that something else made, or that holds keys of others, is deleted only with O(force_conflicts=true).
     type: str
     choices: [present, absent]
     default: present

@@ -102,6 +102,12 @@ credentials:
       description: The field managers that set its data.
       type: list
       elements: str
+    kept_by:
+      description:
+        - Other tools that keep it and would undo what is written to it (cert-manager, External Secrets, Argo CD, ...), with C(tool), C(source)
+          (what it is kept for) and C(evidence) (the owner reference, annotation, label or field manager).
+      type: list
+      elements: dict
     certificate:
       description:
         - Facts about the leaf certificate - C(fingerprint_sha256), C(serial), C(subject), C(sans), C(issuer), C(not_before), C(not_after), C(days_left).
@@ -133,6 +139,7 @@ from typing import Any
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import duration, system_roots
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.compare import owners
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import kept_by
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import read
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import DESTINATION_RULE, GATEWAY, SECRET, Ref
@@ -171,6 +178,7 @@ def show(name: str, namespace: str, secrets: Mapping[str, Any], known: list[Use]
         "layout": layout_of(data, has_ca_secret=bool(twin)),
         "managed": (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY,
         "managers": sorted({manager for path, managers in owners(secret) if path[0] == "data" for manager in managers}),
+        "kept_by": [keeper.as_result() for keeper in kept_by(secret)],
         **facts,
         **({"days_left": min(days)} if days else {}),
         "problems": [problem.as_result() for problem in judge_data(data, demands, now=call.now, where=f"Secret {namespace}/{name}")],

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ..istio.credential import Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
+from ..istio.keepers import CERT_MANAGER, LAST_APPLIED, Keeper, keepers, last_applied_keys
 from ..istio.names import CA_SUFFIX
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
 from ..problems import Problem
@@ -63,7 +64,7 @@ def plan_credential(
     if wanted.absent:
         plans = [_plan_absence(wanted, ref, live.get(ref), describe) for __, ref in refs(wanted)[:1]]
         if _is_ours(live.get(twin), credential.owner) and twin not in taken | going:
-            plans.append(_show_facts(plan_delete(twin, SECRET, live.get(twin)), live.get(twin), describe))
+            plans.append(_removal(twin, live.get(twin), describe, force=wanted.force))
         return Unit(tuple(plans))
     parts = secrets(credential)
     plans = [
@@ -90,24 +91,55 @@ def _given_twice(wanted: Wanted, twin: Ref, why: str) -> Problem:
 
 
 def _plan_absence(wanted: Wanted, ref: Ref, live: Mapping[str, Any] | None, describe: Describe) -> Plan:
-    plan = _show_facts(plan_delete(ref, SECRET, live, force=wanted.force), live, describe)
-    keeper = _cert_manager_certificate(live or {})
-    if not plan.changed or not keeper or wanted.from_cert_manager:
+    plan = _removal(ref, live, describe, force=wanted.force)
+    if not plan.changed:
         return plan
-    problem = Problem(
-        "cert_manager_owned",
-        str(ref),
-        f"cert-manager keeps this Secret for its Certificate {keeper} and would make it anew at once",
-        f"delete the Certificate {keeper}, or set override_cert_manager",
-    )
-    return replace(plan, problems=(*plan.problems, problem))
+    problems = list(plan.problems)
+    for keeper in kept_by(live):
+        if keeper.tool != CERT_MANAGER:
+            message = f"{keeper.tool} keeps this Secret for {keeper.source} ({keeper.evidence}) and will make it anew"
+            remedy = f"take it away there: delete or change {keeper.source}"
+            problems.append(Problem("kept_by_another", str(ref), message, remedy, "warning"))
+        elif not wanted.from_cert_manager:
+            message = f"cert-manager keeps this Secret for its {keeper.source} and would make it anew at once"
+            problems.append(Problem("cert_manager_owned", str(ref), message, f"delete the {keeper.source}, or set override_cert_manager"))
+    return replace(plan, problems=tuple(problems))
+
+
+def _removal(ref: Ref, live: Mapping[str, Any] | None, describe: Describe, *, force: bool, reason: str = "state is absent") -> Plan:
+    """Deletes a Secret of ours. What was once taken over with force may hold others' keys, which are not ours to delete."""
+    plan = plan_delete(ref, SECRET, live, force=force, reason=reason)
+    foreign = [] if force or not plan.changed else sorted(_others_keys(live or {}).items())
+    if foreign and not plan.problems:
+        shown = ", ".join(f"{key} (set by {manager})" for key, manager in foreign)
+        message = f"expected only keys that this collection set, found {shown}, and deleting the Secret deletes them too"
+        remedy = "move them to a Secret of their own, or set force_conflicts to have them deleted with it"
+        plan = replace(plan, problems=(Problem("foreign_key", str(ref), message, remedy),))
+    return _show_facts(plan, live, describe)
+
+
+def _others_keys(live: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of the data that others set and this collection did not, with their managers."""
+    managers = {path[1]: names for path, names in owners(live) if path[0] == "data" and len(path) == 2}
+    return {
+        key: ", ".join(sorted(names)) for key, names in managers.items() if FIELD_MANAGER not in names and key in (live.get("data") or {})
+    }
+
+
+def kept_by(live: Mapping[str, Any] | None) -> tuple[Keeper, ...]:
+    """Who else keeps a Secret, and will undo what is written to it."""
+    if live is None:
+        return ()
+    managers = {name for path, names in owners(live) if path[0] == "data" for name in names}
+    return keepers(live, managers - {FIELD_MANAGER})
 
 
 def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapping[str, Any] | None, describe: Describe) -> Plan:
     credential = wanted.credential
 
-    def make(live_type: str | None, content: Mapping[str, bytes] = data) -> dict[str, Any]:
-        return manifest(credential, ref.name, content, live_type=live_type, labels=wanted.labels, annotations=wanted.annotations)
+    def make(live_type: str | None, content: Mapping[str, bytes] = data, **emptied: str) -> dict[str, Any]:
+        annotations = {**wanted.annotations, **emptied}
+        return manifest(credential, ref.name, content, live_type=live_type, labels=wanted.labels, annotations=annotations)
 
     if live is None:
         return Plan(ref, "created", ("does not exist",), (Write("apply", make(None), force=wanted.force),), None, describe(data))
@@ -116,8 +148,10 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
     desired = make(live_type)
     found = differences(desired, live, FIELD_MANAGER)
     foreign = _foreign_keys(data, live, found, ca_only=ref.name.endswith(CA_SUFFIX))
-    if not found and not foreign and not problems:
-        return Plan(ref, "unchanged")
+    left = _old_keys(desired, live)
+    if not found and not foreign and not problems and not (left and wanted.force):
+        return Plan(ref, "unchanged", problems=(_old_key_problem(ref, left),) if left else ())
+    problems += _keeper_warnings(ref, live)
     before, after = describe(decode(live)), describe(data)
     if not type_can_hold(live_type, data):
         return _replacement(
@@ -127,6 +161,10 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
         return _replacement(wanted, ref, live, make(live_type), before, after, "it is immutable", problems)
     reasons = _reasons(found, before, after)
     writes: list[Write] = []
+    if left and wanted.force:
+        reasons.append(f"annotation {LAST_APPLIED} holds another private key ({', '.join(left)}): removed")
+    elif left:
+        problems.append(_old_key_problem(ref, left))
     if foreign:
         problems += [] if wanted.force else [_foreign_key_problem(ref, key, manager, data) for key, manager in foreign.items()]
         reasons += [
@@ -135,7 +173,10 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
         ]
         # Two applies: an apply without the keys would leave them to their manager, and a merge patch would make them ours under another
         # operation, with which the next apply conflicts. Emptied, they are ours alone and istiod passes over them at once.
-        writes.append(Write("apply", make(live_type, {**data, **dict.fromkeys(foreign, b"")}), force=True))
+        # The same goes for the annotation.
+    if foreign or (left and wanted.force):
+        emptied = {LAST_APPLIED: ""} if left and wanted.force else {}
+        writes.append(Write("apply", make(live_type, {**data, **dict.fromkeys(foreign, b"")}, **emptied), force=True))
     if not wanted.force:
         problems += [_conflict(ref, difference) for difference in found if difference.manager]
     writes.append(Write("apply", desired, force=wanted.force))
@@ -153,8 +194,8 @@ def _plan_twin(wanted: Wanted, twin: Ref, live: Mapping[str, Any] | None, descri
     if live is None:
         return []
     if _is_ours(live, credential.owner):
-        plan = plan_delete(twin, SECRET, live, reason=f"{credential.name} no longer keeps its CA in a Secret of its own")
-        return [_show_facts(plan, live, describe)]
+        reason = f"{credential.name} no longer keeps its CA in a Secret of its own"
+        return [_removal(twin, live, describe, force=wanted.force, reason=reason)]
     if not credential.ca_certificate or _same_ca(credential, live):
         return []
     plan = plan_delete(twin, SECRET, live, force=True, reason=f"istiod would read it instead of the CA in {credential.name}")
@@ -215,23 +256,46 @@ def _conflict(ref: Ref, difference: Difference) -> Problem:
     )
 
 
-def _cert_manager_certificate(live: Mapping[str, Any]) -> str | None:
-    """The name of the cert-manager Certificate that a Secret is kept for."""
-    metadata = live.get("metadata") or {}
-    owners_of = metadata.get("ownerReferences") or ()
-    issued = (owner.get("name") for owner in owners_of if str(owner.get("apiVersion")).startswith("cert-manager.io/"))
-    return (metadata.get("annotations") or {}).get("cert-manager.io/certificate-name") or next(issued, None)
+def _old_keys(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
+    """The Secret's keys under which `kubectl apply`'s annotation holds another private key than the Secret is to have."""
+    return [key for key, value in last_applied_keys(live).items() if value not in desired["data"].values()]
+
+
+def _old_key_problem(ref: Ref, keys: list[str]) -> Problem:
+    return Problem(
+        "old_key_in_annotation",
+        str(ref),
+        f"the annotation {LAST_APPLIED} holds another private key ({', '.join(keys)}) than the Secret, from a kubectl apply in the past: whoever "
+        "reads the Secret reads that key too",
+        "set force_conflicts to have the annotation removed, or remove it with kubectl annotate --namespace "
+        f"{ref.namespace} secret {ref.name} {LAST_APPLIED}-",
+        "warning",
+    )
+
+
+def _keeper_warnings(ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
+    return [
+        Problem(
+            "kept_by_another",
+            str(ref),
+            f"{keeper.tool} keeps this Secret for {keeper.source} ({keeper.evidence}) and will undo the change {keeper.undoes}",
+            f"{keeper.remedy}; or name the credential otherwise",
+            "warning",
+        )
+        for keeper in kept_by(live)
+        if keeper.tool != CERT_MANAGER
+    ]
 
 
 def _cert_manager_problems(wanted: Wanted, ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
-    certificate = _cert_manager_certificate(live)
-    if not certificate or wanted.from_cert_manager:
+    keeper = next((keeper for keeper in keepers(live) if keeper.tool == CERT_MANAGER), None)
+    if not keeper or wanted.from_cert_manager:
         return []
     return [
         Problem(
             "cert_manager_owned",
             str(ref),
-            f"cert-manager keeps this Secret for its Certificate {certificate} and would undo the change at the next renewal",
+            f"cert-manager keeps this Secret for its {keeper.source} and would undo the change at the next renewal",
             f"let cert-manager keep it and put the client CA in a credential of its own named {ref.name}{CA_SUFFIX}, which istiod reads first; "
             "or set override_cert_manager",
         )

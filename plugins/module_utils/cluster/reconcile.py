@@ -232,11 +232,11 @@ def plan_apply(manifest: Manifest, live: Manifest | None, *, force: bool = False
 def plan_delete(ref: Ref, resource: Resource, live: Manifest | None, *, force: bool = False, reason: str = "state is absent") -> Plan:
     """Deletes what is ours; what is not needs `force`. What is being deleted already, and waits for its finalizers, is left to that."""
     metadata = (live or {}).get("metadata") or {}
+    problems = _finalizers(ref, metadata)
     if live is None or metadata.get("deletionTimestamp"):
-        return Plan(ref, "unchanged")
-    problems: tuple[Problem, ...] = ()
+        return Plan(ref, "unchanged", problems=problems)
     if not force and (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
-        problems = (
+        problems += (
             Problem(
                 "foreign_object",
                 str(ref),
@@ -246,6 +246,17 @@ def plan_delete(ref: Ref, resource: Resource, live: Manifest | None, *, force: b
         )
     target = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
     return Plan(ref, "deleted", (reason,), (Write("delete", target, uid=metadata.get("uid")),), shown(live, live), None, problems)
+
+
+def _finalizers(ref: Ref, metadata: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """A warning where a deletion waits for others; those of the garbage collector end by themselves."""
+    waits = ", ".join(name for name in metadata.get("finalizers") or () if name not in ("foregroundDeletion", "orphan"))
+    if not waits:
+        return ()
+    began = metadata.get("deletionTimestamp")
+    message = f"is being deleted since {began}, is still there" if began else "will still be there after its deletion"
+    remedy = "see that their controllers run, or, where they are gone, remove the finalizers by hand"
+    return (Problem("waits_for_finalizers", str(ref), f"{ref.kind} {message}, and waits for the finalizers {waits}", remedy, "warning"),)
 
 
 def _conflict(ref: Ref, difference: Difference) -> Problem:

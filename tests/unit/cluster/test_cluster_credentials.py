@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import copy
 import itertools
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential imp
     read_as_istiod,
     secrets,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.istio.keepers import LAST_APPLIED
 
 CANARY = b"c4n4ry-"
 PAIR = {"certificate": CANARY + b"crt", "private_key": CANARY + b"key"}
@@ -350,10 +352,10 @@ def test_a_key_that_another_applies_too_is_not_ours_to_drop() -> None:
     server = Server()
     done(server, wanted(parts=FULL))
     server.objects[Ref("Secret", "n", "x")]["metadata"]["managedFields"].append(
-        {"manager": "argocd", "operation": "Apply", "fieldsV1": {"f:data": {".": {}, "f:ca.crt": {}}}}
+        {"manager": "somebody", "operation": "Apply", "fieldsV1": {"f:data": {".": {}, "f:ca.crt": {}}}}
     )
     refused = plan(server, wanted())
-    assert codes(refused) == ["foreign_key"] and "found ca.crt (set by field manager argocd)" in refused.plans[0].problems[0].message
+    assert codes(refused) == ["foreign_key"] and "found ca.crt (set by field manager somebody)" in refused.plans[0].problems[0].message
     done(server, wanted(force=True))
     assert istiod_reads(server) == asked(PAIR)
 
@@ -491,6 +493,79 @@ def test_cert_managers_secret(metadata: dict[str, Any]) -> None:
     assert codes(plan(server, wanted(absent=True))) == ["foreign_object", "cert_manager_owned"]
     assert codes(plan(server, wanted(absent=True, force=True, from_cert_manager=True))) == []
     assert codes(plan(server, wanted(force=True, from_cert_manager=True))) == []
+
+
+EXTERNAL = {"ownerReferences": [{"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "shop", "controller": True}]}
+
+
+def test_a_secret_that_another_tool_keeps_is_written_with_a_warning() -> None:
+    server = Server()
+    foreign(server, OLD, metadata=EXTERNAL)
+    unit = plan(server, wanted(force=True))
+    (problem,) = unit.plans[0].problems
+    assert (problem.code, problem.severity) == ("kept_by_another", "warning")
+    assert "External Secrets keeps this Secret for ExternalSecret shop (owner reference)" in problem.message
+    server.carry_out(unit)
+    assert codes(plan(server, wanted(force=True))) == [], "nothing is written, so nothing is undone"
+    assert codes(plan(server, wanted(absent=True, force=True))) == ["kept_by_another"]
+
+
+def applied_once(server: Server, old_key: bytes) -> None:
+    """A Secret of `kubectl apply`, whose annotation holds what was applied."""
+    applied = json.dumps({"data": {"tls.key": base64.b64encode(old_key).decode()}})
+    manifest = {
+        "metadata": {"name": "x", "namespace": "n", "annotations": {LAST_APPLIED: applied}},
+        "data": {"tls.crt": "eA==", "tls.key": base64.b64encode(old_key).decode()},
+    }
+    server.apply(manifest, "kubectl-client-side-apply")
+
+
+def test_an_old_key_in_kubectls_annotation_goes_with_force_and_is_told_without() -> None:
+    server = Server()
+    applied_once(server, b"the old key")
+    assert sorted(codes(plan(server, wanted()))) == ["conflict", "conflict", "old_key_in_annotation"]
+    assert codes(done(server, wanted(force=True))) == []
+    live = server.objects[reference("x")]
+    assert LAST_APPLIED not in live["metadata"].get("annotations", {}) and istiod_reads(server) == asked(PAIR)
+    assert actions(plan(server, wanted(force=True))) == {}
+    # and where the data is as it should be already
+    live["metadata"]["annotations"] = {LAST_APPLIED: json.dumps({"stringData": {"key": "old"}})}
+    unit = plan(server, wanted())
+    assert actions(unit) == {} and codes(unit) == ["old_key_in_annotation"]
+    assert actions(done(server, wanted(force=True))) == {"x": "updated"}
+    assert LAST_APPLIED not in server.objects[reference("x")]["metadata"].get("annotations", {})
+
+
+def test_the_same_key_in_kubectls_annotation_is_no_news() -> None:
+    server = Server()
+    done(server, wanted())
+    live = server.objects[reference("x")]
+    live["metadata"]["annotations"] = {LAST_APPLIED: json.dumps({"data": {"tls.key": live["data"]["tls.key"]}})}
+    unit = plan(server, wanted())
+    assert actions(unit) == {} and codes(unit) == []
+
+
+def test_absent_leaves_what_others_keep_in_the_secret() -> None:
+    server = Server()
+    foreign(server, {"cert": b"c", "extra": b"theirs"})
+    done(server, wanted("generic", force=True))
+    unit = plan(server, wanted("generic", absent=True))
+    assert codes(unit) == ["foreign_key"] and "extra (set by kubectl-create)" in unit.plans[0].problems[0].message
+    assert actions(done(server, wanted("generic", absent=True, force=True))) == {"x": "deleted"}
+
+
+def test_a_deletion_that_waits_for_finalizers() -> None:
+    server = Server()
+    done(server, wanted())
+    metadata = server.objects[reference("x")]["metadata"]
+    metadata["finalizers"] = ["orphan"]
+    assert codes(plan(server, wanted(absent=True))) == [], "the garbage collector's own go by themselves"
+    metadata["finalizers"] = ["sec.example/x"]
+    unit = plan(server, wanted(absent=True))
+    assert actions(unit) == {"x": "deleted"} and codes(unit) == ["waits_for_finalizers"]
+    metadata["deletionTimestamp"] = "2027-01-01T00:00:00Z"
+    unit = plan(server, wanted(absent=True))
+    assert actions(unit) == {} and "since 2027-01-01T00:00:00Z" in unit.plans[0].problems[0].message
 
 
 def test_an_immutable_secret() -> None:
