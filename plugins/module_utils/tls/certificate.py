@@ -32,7 +32,7 @@ class KeyKind:
     """What sort of key it is, for example RSA 2048 or ECDSA P-256."""
 
     type: str
-    """`RSA`, `ECDSA`, `Ed25519`, `Ed448`, `DSA` or `unknown`."""
+    """`RSA`, `RSASSA-PSS` (of certificates: a key that is limited to it), `ECDSA`, `Ed25519`, `Ed448`, `DSA` or `unknown`."""
     size: int | None = None
     """Bits; None where the type says it."""
     curve: str | None = None
@@ -262,7 +262,10 @@ class Certificate:
 
     @cached_property
     def key(self) -> KeyKind:
-        return kind_of(self.public_key)
+        from .fields import fields
+
+        kind = kind_of(self.public_key)
+        return KeyKind("RSASSA-PSS", kind.size) if fields(self.der).has_pss_key else kind
 
     @cached_property
     def has_explicit_curve(self) -> bool:

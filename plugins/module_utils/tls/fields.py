@@ -72,6 +72,13 @@ class Fields:
     signature: bytes
     issuer: Name
     subject: Name
+    key_algorithm: bytes
+    """The OID of the public key's kind, without tag and length."""
+
+    @property
+    def has_pss_key(self) -> bool:
+        """Whether the key is limited to RSASSA-PSS, which the library does not tell from an ordinary RSA key."""
+        return self.key_algorithm.hex() == _PSS
 
 
 def _contents(data: bytes) -> list[bytes]:
@@ -85,13 +92,14 @@ def fields(der: bytes) -> Fields:
         return _fields(der)
     except (ValueError, IndexError):
         nobody = (((b"", 0, der),),)
-        return Fields(b"", b"", b"", nobody, nobody)
+        return Fields(b"", b"", b"", nobody, nobody, b"")
 
 
 def _fields(der: bytes) -> Fields:
     tbs, algorithm, signature = elements(_contents(der)[0])
     inner = [whole for tag, __, whole in elements(tbs[1]) if tag != 0xA0]  # [0] is the version, which old ones leave out
-    return Fields(tbs[2], algorithm[1], signature[1][1:], canonical(inner[2]), canonical(inner[4]))
+    key_algorithm = _contents(_contents(_contents(inner[5])[0])[0])[0]
+    return Fields(tbs[2], algorithm[1], signature[1][1:], canonical(inner[2]), canonical(inner[4]), key_algorithm)
 
 
 @lru_cache(maxsize=4096)

@@ -9,12 +9,13 @@ import base64
 import json
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected, errors
-from ansible_collections.meshops.istio.plugins.module_utils.tls import checks, material, revocation_checks
+from ansible_collections.meshops.istio.plugins.module_utils.tls import ca_checks, checks, material, revocation_checks
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from tls_pki import NOW, Issued, Pki, key_pem
@@ -88,6 +89,31 @@ def read(name: str) -> bytes:
     return (Path(__file__).parent / "data" / name).read_bytes()
 
 
+def pss_key(pair: Pair, digest: str) -> Pair:
+    """A certificate whose key is limited to RSASSA-PSS, and perhaps to one hash."""
+    certificate, key = openssl_pss(digest, pair.leaf.certificate.not_after)
+    return pair.but(certificate=certificate, key=key)
+
+
+def openssl_pss(digest: str, until: datetime, *, ca: bool = False) -> tuple[bytes, bytes]:
+    limits = ["-pkeyopt", f"rsa_pss_keygen_md:{digest}", "-pkeyopt", f"rsa_pss_keygen_mgf1_md:{digest}"] if digest else []
+    key = openssl("genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048", *limits)
+    days = (until - datetime.now(UTC)).days
+    names = (
+        "-subj",
+        "/CN=a.example.com",
+        "-addext",
+        "subjectAltName=DNS:a.example.com",
+        "-addext",
+        f"basicConstraints=critical,CA:{str(ca).upper()}",
+    )
+    return openssl("req", "-x509", "-sha256", "-days", str(days), "-key", "/dev/stdin", *names, stdin=key), key
+
+
+def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
+    return subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, check=True).stdout
+
+
 CASES: list[tuple[str, Callable[[Pair], Pair], str | None]] = [
     ("P-256", lambda p: p, None),
     ("RSA 2048", lambda p: p.use(p.issue(key="RSA 2048")), None),
@@ -97,6 +123,8 @@ CASES: list[tuple[str, Callable[[Pair], Pair], str | None]] = [
     ("RSA 1024", lambda p: p.use(p.issue(key="RSA 1024")), "key_unsupported"),
     ("P-224", lambda p: p.use(p.issue(key="P-224")), "key_unsupported"),
     ("a curve spelled out", lambda p: p.but(certificate=read("explicit_curve.pem")), "key_unsupported"),
+    ("RSASSA-PSS", lambda p: pss_key(p, ""), "key_unsupported"),
+    ("RSASSA-PSS with parameters", lambda p: pss_key(p, "sha256"), "key_unsupported"),
     ("DSA", lambda p: p.but(certificate=read("dsa.pem")), "key_unsupported"),
     ("another key", lambda p: p.but(key=key_pem(p.root.key)), "key_mismatch"),
     ("the intermediate first", lambda p: p.but(certificate=p.intermediate.pem + p.leaf.pem), "chain_order"),
@@ -130,3 +158,14 @@ def test_envoy_agrees(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Pa
     pair = change(Pair(pki, root, intermediate))
     assert (code in pair.problems()) if code else pair.problems() == []
     assert pair.refused_by_envoy(tmp_path) is (code is not None)
+
+
+def test_a_ca_with_such_a_key_verifies_nobody(root: Issued) -> None:
+    """Envoy loads it, and answers every handshake of its clients with bad_certificate; other CAs beside it are used."""
+    (limited,) = material.read_chain(openssl_pss("", root.certificate.not_after, ca=True)[0], where="w")
+    assert str(limited.key) == "RSASSA-PSS 2048"
+    alone, beside = (ca_checks.check_ca(cas, now=NOW, where="w") for cas in ([limited], [limited, root.certificate]))
+    assert [(problem.code, problem.severity) for problem in (*alone, *beside)] == [
+        ("key_unsupported", "error"),
+        ("key_unsupported", "warning"),
+    ]
