@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -73,13 +74,14 @@ class Certificate:
 
     der: bytes = field(repr=False)
     parsed: x509.Certificate = field(repr=False, compare=False)
+    """For facts; a copy in stricter DER where the library does not read the original (see `lenient`)."""
 
     @cached_property
     def pem(self) -> bytes:
         """The certificate alone, 64 columns, LF, with a final line end."""
-        from cryptography.hazmat.primitives.serialization import Encoding
-
-        return self.parsed.public_bytes(Encoding.PEM)
+        body = base64.b64encode(self.der)
+        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+        return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
 
     @cached_property
     def subject_name(self) -> x509.Name:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..problems import Problem, Rejected
 from .certificate import Certificate
+from .lenient import strict_copy
 from .pem import CERTIFICATE_LABELS, CRL_LABELS, PRIVATE_KEY_LABELS, Block, limit, reject_defects, rejected, scan
 
 if TYPE_CHECKING:
@@ -77,14 +78,25 @@ def _unreadable(block: Block, where: str, what: str, remedy: str) -> Problem:
 @lru_cache(maxsize=4096)  # what is to be written and what is there are mostly the same, and so are intermediates
 def parse_certificate(der: bytes | None) -> Certificate | str:
     """The certificate, or what is wrong with it. Everything that could fail later is looked at here, so that the properties never raise."""
-    from cryptography import x509
-
     if der is None:
         return "is not valid Base64"
+    certificate = _looked_at(der, der)
+    if isinstance(certificate, Certificate):
+        return certificate
+    try:
+        return _looked_at(der, strict_copy(der))
+    except (ValueError, IndexError):  # not even its outlines are a certificate's
+        return certificate
+
+
+def _looked_at(der: bytes, strict: bytes) -> Certificate | str:
+    """The certificate with everything computed, or what cannot be read; `strict` is the form that the library is given."""
+    from cryptography import x509
+
     try:
         with warnings.catch_warnings():  # a serial number that is not positive is told by `checks`
             warnings.simplefilter("ignore")
-            certificate = from_x509(x509.load_der_x509_certificate(der), der)
+            certificate = from_x509(x509.load_der_x509_certificate(strict), der)
             __: object = (certificate.serial_number, certificate.version, certificate.not_before, certificate.not_after)
     except Exception:  # ValueError and others, not documented
         return "is not a valid certificate"
