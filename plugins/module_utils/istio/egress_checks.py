@@ -30,6 +30,7 @@ from .egress_service import (
     visible_rules,
 )
 from .egress_surroundings import direct_tls_blocked, foreign_names, other_policies
+from .egress_tcp import shared_port, starts_in_plaintext
 from .egress_view import Case, Checked, Manifest, Snapshot, View, key_of, owner_of
 
 MAY_COME = ("credential_missing", "gateway_service_missing", "no_gateway_workload", "file_not_mounted")
@@ -164,6 +165,8 @@ RULES: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     service_entry,
     plaintext_endpoint,
     resolution,
+    starts_in_plaintext,
+    shared_port,
     visible_rules,
     other_policies,
     direct_tls_blocked,

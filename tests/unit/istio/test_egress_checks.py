@@ -71,6 +71,10 @@ def entry(name: str, spec: str, **more: str) -> dict[str, Any]:
     return live("ServiceEntry", name, spec, **more)
 
 
+MONGO: dict[str, Any] = {"protocol": "TCP", "http_port": 27017}
+OTHER_MONGO = entry("mongo", "{hosts: [mongo.example.net], ports: [{number: 27017, protocol: MONGO}]}")
+
+
 @dataclass(frozen=True)
 class Given:
     """Arguments and facts that differ from the good case, and what a hand may have changed in the manifests."""
@@ -271,6 +275,14 @@ CASES: dict[str, tuple[Given, Given]] = {
         Given({"endpoints": [{"address": "192.0.2.1", "ports": {"https": 80}}]}),
         Given({"endpoints": [{"address": "192.0.2.1", "ports": {"https": 8080, "http": 80}}]}),
     ),
+    "tls_starts_in_plaintext": (
+        Given({"protocol": "TCP", "http_port": 3306}),
+        Given({"protocol": "TCP", "http_port": 3306, "endpoints": [{"address": "tls-proxy.example.com", "ports": {"tls": 3307}}]}),
+    ),
+    "tcp_port_shared": (
+        Given(MONGO, facts={"service_entries": [OTHER_MONGO]}),
+        Given({**MONGO, "addresses": ["192.0.2.1"]}, facts={"service_entries": [OTHER_MONGO]}),
+    ),
     "no_endpoints_at_gateway": (Given({"resolution": "NONE"}), Given({"resolution": "DNS"})),
     "sidecars_send_plaintext": (
         Given({"rule_export_to": ["*"]}),
@@ -325,6 +337,50 @@ def test_every_code_has_its_case() -> None:
 
 
 # --- closer looks at some of the rules
+
+
+TWO_DATABASES = [{"name": "a", "host": "a.example.com"}, {"name": "b", "host": "b.example.com"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Given(MONGO), []),
+        (Given({"protocol": "TCP", "http_port": 6379, "tls_port": 6380, "direct_tls": True}), []),
+        (Given({"protocol": "TCP", "tls_port": 5432, "resolution": "DNS_ROUND_ROBIN"}), ["tls_starts_in_plaintext"]),
+        (Given({"protocol": "TCP", "http_port": 13306, "tls_port": 3306}), ["tls_starts_in_plaintext"]),
+        (Given({"protocol": "TCP", "http_port": 3306, "tls_port": 3307}), []),
+        (
+            Given({**MONGO, "endpoints": [{"address": "a.example.net", "ports": {"tls": 3306}}, {"address": "b.example.net"}]}),
+            ["tls_starts_in_plaintext"],
+        ),
+        (Given({"tls_port": 3306}), []),
+        (Given(MONGO, facts={"virtual_services": [route("old", "{hosts: [nginx.example.com], http: [{route: []}]}")]}), []),
+        (Given(MONGO, facts={"virtual_services": [route("old", "{hosts: [nginx.example.com], tcp: [{route: []}]}")]}), ["route_taken"]),
+        (
+            Given(MONGO, facts={"virtual_services": [route("old", "{hosts: [a.b], gateways: [egress-nginx], http: [{}]}")]}),
+            ["tls_routes_on_terminating_server"],
+        ),
+        (
+            Given(MONGO, facts={"service_entries": [entry("x", "{hosts: [nginx.example.com], ports: [{number: 27017, protocol: HTTP}]}")]}),
+            ["port_protocol_conflict"],
+        ),
+        (
+            Given(MONGO, facts={"service_entries": [entry("x", "{hosts: [nginx.example.com], ports: [{number: 27017, protocol: TCP}]}")]}),
+            ["host_declared_twice"],
+        ),
+        (Given({**MONGO, "http_port": 27018}, facts={"service_entries": [OTHER_MONGO]}), []),
+        (Given(facts={"service_entries": [OTHER_MONGO]}), []),
+        (Given({**MONGO, "name": None, "host": None, "services": TWO_DATABASES}), ["tcp_port_shared"]),
+        (
+            Given({**MONGO, "name": None, "host": None, "services": [{**TWO_DATABASES[0], "addresses": ["192.0.2.1"]}, TWO_DATABASES[1]]}),
+            [],
+        ),
+        (Given({**MONGO, "name": None, "host": None, "addresses": ["192.0.2.1"], "services": TWO_DATABASES}), ["tcp_port_shared"]),
+    ],
+)
+def test_tcp(given: Given, expected: list[str]) -> None:
+    assert [problem.code for problem in check(given).problems] == expected
 
 
 @pytest.mark.parametrize(
