@@ -175,7 +175,7 @@ def run_module(
         call.judge([*_strange_numbers(module.params), *keys_in_metadata(module.params)])
         result = act(call)
     except Rejected as rejected:
-        fail(_in_one_text(rejected.problems), problems=[problem.as_result() for problem in rejected.problems], changed=False)
+        fail(_in_one_text(rejected.problems), problems=_beside_the_text(rejected.problems), changed=False)
     except Interrupted as interrupted:
         outcome = interrupted.outcome
         call.notes += outcome.notes
@@ -229,6 +229,13 @@ def _failures(outcome: Outcome) -> dict[str, Any]:
         "failures": [{**plan.as_result(), "error": str(error)} for plan, error in outcome.failed],
         "not_tried": [plan.as_result() for plan in outcome.skipped],
     }
+
+
+def _beside_the_text(problems: tuple[Problem, ...]) -> list[dict[str, str]]:
+    """What playbooks tell problems apart by. The sentences stand in `msg`: Ansible prints the whole result of a failure, and would print each
+    once more."""
+    brief = [{"code": problem.code, "where": problem.where, "severity": problem.severity} for problem in problems[:_PROBLEMS_SHOWN]]
+    return [*brief, *(problem.as_result() for problem in problems[_PROBLEMS_SHOWN:])]
 
 
 def _in_one_text(problems: tuple[Problem, ...]) -> str:

@@ -435,16 +435,16 @@ services:
           action: updated
           reasons: [spec.trafficPolicy.portLevelSettings differs]
 problems:
-  description: What is wrong with the arguments or with the set in this cluster.
+  description:
+    - What is wrong with the arguments or with the set in this cluster.
+    - Each with C(code), C(where) and C(severity); the sentence with what was expected, what was found and what to do stands in C(msg), in the
+      same order. Where there are very many, the ones that have no room there bring C(message) and C(remedy).
   returned: failure
   type: list
   elements: dict
   sample:
     - code: credential_without_ca
       where: "nginx: credential_name"
-      message: "expected ca.crt (or cacert) in Secret istio-system/client-credential, found tls.crt, tls.key: istiod cannot supply the CA and the
-        gateway answers 503"
-      remedy: add the CA that issued the server's certificate, a public one included
       severity: error
 notes:
   description: What could not be checked, for example for want of rights.

@@ -325,15 +325,16 @@ restoration:
   returned: when the previous template was put back
   type: dict
 problems:
-  description: What is wrong with the arguments, or with the mounts in this Deployment.
+  description:
+    - What is wrong with the arguments, or with the mounts in this Deployment.
+    - Each with C(code), C(where) and C(severity); the sentence with what was expected, what was found and what to do stands in C(msg), in the
+      same order. Where there are very many, the ones that have no room there bring C(message) and C(remedy).
   returned: failure
   type: list
   elements: dict
   sample:
     - code: secret_missing
       where: mounts[0] (/etc/nginx-client-certs)
-      message: "expected Secret nginx-client-certs in namespace istio-system, where the gateway's pods run, found none: they would not start"
-      remedy: make it first (istio_tls_credential), in this namespace, or set optional
       severity: error
 notes:
   description: What stays because something else made it, and what could not be looked at for want of rights.

@@ -418,15 +418,16 @@ gateway_namespaces:
   elements: str
   sample: [istio-system]
 problems:
-  description: What is wrong with the arguments.
+  description:
+    - What is wrong with the arguments.
+    - Each with C(code), C(where) and C(severity); the sentence with what was expected, what was found and what to do stands in C(msg), in the
+      same order. Where there are very many, the ones that have no room there bring C(message) and C(remedy).
   returned: when arguments are wrong
   type: list
   elements: dict
   sample:
     - code: duplicate_host
       where: servers[1] (httpbin.example.com)
-      message: host httpbin.example.com is on port 443 in servers[0] (httpbin.example.com) already
-      remedy: keep the host in one of the two, or use another port
       severity: error
 notes:
   description: What could not be checked, for example for want of rights.

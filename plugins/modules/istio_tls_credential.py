@@ -291,7 +291,10 @@ notes:
   type: list
   elements: str
 problems:
-  description: What is wrong with the input, with C(code), C(where), C(message), C(remedy) and C(severity).
+  description:
+    - What is wrong with the input.
+    - Each with C(code), C(where) and C(severity); the sentence with what was expected, what was found and what to do stands in C(msg), in the
+      same order. Where there are very many, the ones that have no room there bring C(message) and C(remedy).
   returned: failure
   type: list
   elements: dict

@@ -790,7 +790,8 @@ def test_what_is_wrong_is_told(case: str, tmp_path: Path, capsys: pytest.Capture
     assert not result.get("changed")
     assert "PRIVATE KEY" not in result["msg"] and PASSPHRASE not in result["msg"]
     for problem in result.get("problems", []):
-        assert all(problem[part] for part in ("code", "where", "message", "remedy"))
+        assert set(problem) == {"code", "where", "severity"} and all(problem.values())
+        assert f"[{problem['code']}]" in result["msg"] and problem["where"] in result["msg"]
 
 
 def test_the_table_is_long_enough_and_says_something() -> None:

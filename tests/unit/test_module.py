@@ -97,7 +97,8 @@ def test_rules_between_options(run: Run) -> None:
 def test_one_problem_is_one_sentence(run: Run) -> None:
     result = run(raising(Rejected(ERROR)))
     assert (result["failed"], result["changed"]) == (True, False)
-    assert result["msg"] == str(ERROR) and result["problems"] == [ERROR.as_result()]
+    assert result["msg"] == str(ERROR)
+    assert result["problems"] == [{"code": ERROR.code, "where": ERROR.where, "severity": "error"}], "its sentence stands once"
     assert "exception" not in result and "Traceback" not in result["printed"]
 
 
@@ -105,6 +106,14 @@ def test_several_problems_are_listed(run: Run) -> None:
     result = run(raising(Rejected([ERROR, OTHER])))
     assert result["msg"] == f"2 problems, nothing was changed:\n- {ERROR}\n- {OTHER}"
     assert [problem["code"] for problem in result["problems"]] == ["key_mismatch", "expired"]
+
+
+def test_what_has_no_room_in_the_text_is_whole_in_the_result(run: Run) -> None:
+    many = [Problem(f"code{number}", "where", f"message {number}", "remedy") for number in range(60)]
+    result = run(raising(Rejected(many)))
+    assert "and 10 more, in the result's `problems`" in result["msg"] and "message 49" in result["msg"]
+    assert [problem["code"] for problem in result["problems"]] == [problem.code for problem in many]
+    assert [problem["message"] for problem in result["problems"] if "message" in problem] == [f"message {n}" for n in range(50, 60)]
 
 
 def test_judging_ends_with_errors_and_keeps_warnings(run: Run) -> None:
@@ -308,7 +317,6 @@ def test_a_character_that_a_terminal_acts_upon_is_written_out(run: Run) -> None:
     result = run(act, {"key": {"type": "str", "no_log": True}}, key="c4n\x1b4ry")
     assert warnings_in(result) == ["where: issuer \\x1b]0;OWNED\\x07. Remedy. [a]"]
     assert result["msg"] == "where: \\u202e. Key ********. [b]" and result["notes"] == ["note \\x1b[1m"]
-    assert result["problems"][0]["message"] == "\\u202e"
     assert run(lambda call: {"failed": True, "msg": "Server: \x1b[31m"})["msg"] == "Server: \\x1b[31m"
 
 
