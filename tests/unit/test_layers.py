@@ -38,7 +38,7 @@ LIBRARIES = {
     "modules": (),
     "module": ("ansible",),
     "arguments": ("certifi",),  # the roots that browsers trust, where it is there
-    "cluster": ("kubernetes", "urllib3", "websocket"),  # the latter two are kubernetes' own transports
+    "cluster": ("kubernetes", "urllib3", "websocket", "yaml"),  # all but the first are what kubernetes itself needs
     "live": ("cryptography",),
     "istio": (),
     "masking": (),

@@ -9,7 +9,7 @@ the checks; else of the namespaces in question; else one GET for each object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,15 +19,18 @@ from ..istio.egress import EgressGateway, Origination
 from ..istio.egress_objects import KINDS, manifests, namespaces
 from ..istio.egress_service import lookups, needs_authorization
 from ..istio.egress_view import Snapshot
+from ..istio.mesh_namespace import dataplane
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
 from ..istio.workload import Workload
 from .client import CONNECTIONS, ApiError, Cluster
 from .reconcile import Plan, Unit, plan_apply, plan_delete, read, with_kind
 from .resources import (
+    AUTHORIZATION_POLICY,
     CONFIG_MAP,
     POD,
     SECRET,
     SERVICE,
+    SIDECAR,
     SUBJECT_ACCESS_REVIEW,
     WORKLOAD_ENTRY,
     Ref,
@@ -35,6 +38,7 @@ from .resources import (
     ref_of,
     resource_of,
 )
+from .surroundings import has_proxies, if_allowed, list_in, mesh_config, namespace_labels
 from .workloads import has_ended, workload_of
 
 Manifest = Mapping[str, Any]
@@ -105,6 +109,11 @@ def take_snapshot(cluster: Cluster, originations: Sequence[Origination], live: L
         if one.gateway not in gateways:
             gateways.append(one.gateway)
     workloads, workloads_unread = _workloads(cluster, gateways)
+    root = originations[0].control_plane.namespace
+    clients = dict.fromkeys(client for one in originations if not one.absent for client in one.client_namespaces)
+    labels = namespace_labels(cluster, [*clients, *namespaces(originations), *(gateway.namespace for gateway in gateways)])
+    injected = {client: has_proxies(cluster, client) for client in clients if dataplane(labels.get(client) or {}) != "sidecar"}
+    unread = [f"pods and WorkloadEntries in {client} (whether they have sidecars)" for client, answer in injected.items() if answer is None]
     reviewed = {(one.namespace, one.service_account) for one in workloads} if any(map(needs_authorization, originations)) else set()
     return Snapshot(
         service_entries=live.of("ServiceEntry"),
@@ -116,26 +125,21 @@ def take_snapshot(cluster: Cluster, originations: Sequence[Origination], live: L
         workloads=None if workloads_unread else workloads,
         secret_keys=_secret_keys(cluster, originations),
         may_list_secrets={account: answer for account in sorted(reviewed) if (answer := _may_list_secrets(cluster, *account)) is not None},
-        root_namespace=originations[0].control_plane.namespace,
-        unread=tuple(live.unread),
+        sidecars=list_in(cluster, SIDECAR, [root, *clients]),
+        authorization_policies=list_in(cluster, AUTHORIZATION_POLICY, [root, *(gateway.namespace for gateway in gateways)]),
+        namespaces=labels,
+        injected={client: answer for client, answer in injected.items() if answer is not None},
+        mesh=mesh_config(cluster, root),
+        root_namespace=root,
+        unread=(*live.unread, *unread),
     )
-
-
-def _if_allowed(ask: Callable[[], Any]) -> Any:
-    """The answer, or None where this login may not ask."""
-    try:
-        return ask()
-    except ApiError as error:
-        if error.missing_verb:
-            return None
-        raise
 
 
 def _services(cluster: Cluster, gateways: Iterable[EgressGateway]) -> dict[tuple[str, str], Manifest | None]:
     refs = dict.fromkeys(Ref("Service", gateway.namespace, gateway.service) for gateway in gateways)
     found: dict[tuple[str, str], Manifest | None] = {}
     for ref in refs:
-        answer = _if_allowed(lambda ref=ref: read(cluster, [(SERVICE, ref)]))  # type: ignore[misc]
+        answer = if_allowed(lambda ref=ref: read(cluster, [(SERVICE, ref)]))  # type: ignore[misc]
         if answer is not None:
             found[(ref.namespace, ref.name)] = answer[ref]
     return found
@@ -171,9 +175,9 @@ def _secret_keys(cluster: Cluster, originations: Iterable[Origination]) -> dict[
             groups.setdefault((resource, place), {}).update(dict.fromkeys(Ref(lookup.kind, place, name) for name in lookup.names))
     found: dict[tuple[str, str], frozenset[str] | None] = {}
     for (resource, __), refs in groups.items():
-        answer = _if_allowed(lambda resource=resource, refs=refs: read(cluster, [(resource, ref) for ref in refs]))  # type: ignore[misc]
+        answer = if_allowed(lambda resource=resource, refs=refs: read(cluster, [(resource, ref) for ref in refs]))  # type: ignore[misc]
         for ref in refs:
-            one_answer = answer or _if_allowed(lambda resource=resource, ref=ref: read(cluster, [(resource, ref)]))  # type: ignore[misc]
+            one_answer = answer or if_allowed(lambda resource=resource, ref=ref: read(cluster, [(resource, ref)]))  # type: ignore[misc]
             if one_answer is not None:
                 found[(ref.namespace, ref.name)] = _keys(one_answer[ref])
     return found
@@ -196,7 +200,7 @@ def _may_list_secrets(cluster: Cluster, namespace: str, service_account: str) ->
             "resourceAttributes": {"namespace": namespace, "verb": "list", "resource": "secrets"},
         },
     }
-    answer = _if_allowed(lambda: cluster.create(SUBJECT_ACCESS_REVIEW, review))
+    answer = if_allowed(lambda: cluster.create(SUBJECT_ACCESS_REVIEW, review))
     return None if answer is None else bool((answer.get("status") or {}).get("allowed"))
 
 

@@ -58,6 +58,9 @@ DESTINATION_RULE = Resource(_NETWORKING, "v1", "destinationrules", "DestinationR
 SERVICE_ENTRY = Resource(_NETWORKING, "v1", "serviceentries", "ServiceEntry")
 WORKLOAD_ENTRY = Resource(_NETWORKING, "v1", "workloadentries", "WorkloadEntry")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+SIDECAR = Resource(_NETWORKING, "v1", "sidecars", "Sidecar")
+AUTHORIZATION_POLICY = Resource("security.istio.io", "v1", "authorizationpolicies", "AuthorizationPolicy")
+DAEMON_SET = Resource("apps", "v1", "daemonsets", "DaemonSet")
 SUBJECT_ACCESS_REVIEW = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 
 _BY_KIND = {
@@ -78,6 +81,9 @@ _BY_KIND = {
         SERVICE_ENTRY,
         WORKLOAD_ENTRY,
         NETWORK_POLICY,
+        SIDECAR,
+        AUTHORIZATION_POLICY,
+        DAEMON_SET,
         SUBJECT_ACCESS_REVIEW,
     )
 }

@@ -14,7 +14,7 @@ from .client import ApiError, Cluster
 from .resources import POD, WORKLOAD_ENTRY, Resource
 
 Manifest = Mapping[str, Any]
-_PROXY_CONTAINER = "istio-proxy"
+PROXY_CONTAINER = "istio-proxy"
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _ENDED = ("Succeeded", "Failed")
 
@@ -67,7 +67,7 @@ def workload_of(item: Manifest, resource: Resource) -> Workload:
         *(spec.get("containers") or ()),
         *(one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"),
     ]
-    proxies = [container for container in containers if container.get("name") == _PROXY_CONTAINER] or containers
+    proxies = [container for container in containers if container.get("name") == PROXY_CONTAINER] or containers
     return Workload(
         *place,
         spec.get("serviceAccountName") or "default",

@@ -29,7 +29,16 @@ from .egress_service import (
     service_entry,
     visible_rules,
 )
-from .egress_surroundings import direct_tls_blocked, foreign_names, other_policies
+from .egress_surroundings import (
+    clients_without_proxy,
+    direct_tls_blocked,
+    foreign_names,
+    hiding_sidecars,
+    other_policies,
+    refusing_policies,
+    undiscovered,
+    verdicts,
+)
 from .egress_tcp import shared_port, starts_in_plaintext
 from .egress_view import Case, Checked, Manifest, Snapshot, View, key_of, owner_of
 
@@ -47,11 +56,14 @@ def check_set(originations: Sequence[Origination], snapshot: Snapshot, objects: 
     originations = [one for one in originations if not one.absent]
     view = _view(originations, snapshot, units)
     problems: list[Problem] = []
+    notes: dict[str, None] = dict.fromkeys(_notes(originations, snapshot))
     for one in originations:
         case = Case(one, _by_part(one, units[one.owner]), view)
+        for policies in {verdict.open for verdict in verdicts(case) if verdict.open}:
+            notes[f"{', '.join(policies)}: it depends on the request whether the gateway lets it pass"] = None
         for rule in RULES:
             problems += rule(case)
-    return Checked(tuple(dict.fromkeys(problems)), _notes(originations, snapshot))
+    return Checked(tuple(dict.fromkeys(problems)), tuple(notes))
 
 
 def _by_part(one: Origination, objects: Iterable[Manifest]) -> dict[Part, Manifest]:
@@ -129,6 +141,19 @@ def _notes(originations: Sequence[Origination], snapshot: Snapshot) -> tuple[str
     ]
     if any(one.prevent_bypass for one in originations) and snapshot.network_policies is None:
         notes.append("NetworkPolicies were not read: whether another one opens what prevent_bypass closes was not looked at")
+    notes += [
+        f"{kind} were not read: {question} was not looked at"
+        for kind, items, question in (
+            ("Sidecars", snapshot.sidecars, "whether they hide the route from clients"),
+            ("AuthorizationPolicies", snapshot.authorization_policies, "whether they refuse requests at the gateway"),
+        )
+        if items is None
+    ]
+    unlabelled = sorted({client for one in originations for client in one.client_namespaces if client not in snapshot.namespaces})
+    if unlabelled:
+        notes.append(f"Namespaces were not read: whether pods in {', '.join(unlabelled)} get a sidecar was not looked at")
+    if snapshot.mesh is None:
+        notes.append("meshConfig was not read: whether its discoverySelectors leave a namespace out was not looked at")
     if snapshot.workloads is None:
         notes.append("the gateway's workloads were not read: their service account and mounts were not looked at")
     for one in originations:
@@ -171,4 +196,8 @@ RULES: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     other_policies,
     direct_tls_blocked,
     foreign_names,
+    hiding_sidecars,
+    clients_without_proxy,
+    refusing_policies,
+    undiscovered,
 )

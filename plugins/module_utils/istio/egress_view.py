@@ -40,6 +40,14 @@ class Snapshot:
     """(namespace, name) of Secrets, and of ConfigMaps that hold a CA, to the keys that are not empty; None for one that does not exist."""
     may_list_secrets: Mapping[tuple[str, str], bool] = field(default_factory=dict)
     """(namespace, service account) to the answer of the SubjectAccessReview that istiod asks."""
+    sidecars: Sequence[Manifest] | None = None
+    authorization_policies: Sequence[Manifest] | None = None
+    namespaces: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
+    """Labels by name; None for one that does not exist."""
+    injected: Mapping[str, bool] = field(default_factory=dict)
+    """Whether something in a namespace has a proxy though the namespace asks for none: a pod, or a machine (WorkloadEntry)."""
+    mesh: Mapping[str, Any] | None = None
+    """meshConfig."""
     root_namespace: str = "istio-system"
     unread: tuple[str, ...] = ()
     """What else could not be read, in words, for example `VirtualServices outside of istio-system`."""

@@ -41,7 +41,7 @@ class Api:
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         self._ask("get", resource, namespace)
         for item in self.objects:
-            if (item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) == (resource.kind, namespace, name):
+            if (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]) == (resource.kind, namespace, name):
                 return item
         return None
 
@@ -52,7 +52,7 @@ class Api:
             metadata = item["metadata"]
             if (
                 item["kind"] == resource.kind
-                and namespace in (None, metadata["namespace"])
+                and namespace in (None, metadata.get("namespace"))
                 and wanted.items() <= metadata.get("labels", {}).items()
             ):
                 yield {key: value for key, value in item.items() if key not in ("kind", "apiVersion")}
@@ -167,6 +167,66 @@ def test_snapshot_without_rights() -> None:
     api = Api(SERVICE, SECRET, pod("running"), forbidden=forbidden)
     snapshot = take_snapshot(api, [one()], read_live(api, [one()]))  # type: ignore[arg-type]
     assert (snapshot.services, snapshot.secret_keys, snapshot.workloads, snapshot.may_list_secrets) == ({}, {}, None, {})
+
+
+def thing(kind: str, name: str, namespace: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name, **({"namespace": namespace} if namespace else {})}, **more}
+
+
+AROUND = (
+    thing("Namespace", "shop"),
+    thing("Namespace", "istio-system"),
+    thing("ConfigMap", "istio", "istio-system", data={"mesh": "discoverySelectors:\n- matchLabels: {a: b}\n"}),
+    thing("Sidecar", "narrow", "shop"),
+    thing("Sidecar", "another's", "elsewhere"),
+    thing("AuthorizationPolicy", "deny", "istio-system"),
+    thing("AuthorizationPolicy", "another's", "shop"),
+)
+
+
+def test_snapshot_of_what_is_around() -> None:
+    api = Api(SERVICE, pod("running"), *AROUND)
+    clients = one(client_namespaces=["shop", "gone"])
+    snapshot = take_snapshot(api, [clients], read_live(api, [clients]))  # type: ignore[arg-type]
+    assert snapshot.namespaces == {"shop": {}, "istio-system": {}, "gone": None}
+    assert snapshot.mesh == {"discoverySelectors": [{"matchLabels": {"a": "b"}}]}
+    assert [item["metadata"]["name"] for item in snapshot.sidecars or ()] == ["narrow"]
+    assert [item["metadata"]["name"] for item in snapshot.authorization_policies or ()] == ["deny"]
+    assert snapshot.injected == {"shop": False, "gone": False}
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        thing("Pod", "app", "shop", spec={"containers": [{"name": "app"}, {"name": "istio-proxy"}]}),
+        thing(
+            "Pod",
+            "app",
+            "shop",
+            spec={"containers": [{"name": "app"}], "initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}]},
+        ),
+        thing("WorkloadEntry", "machine", "shop", spec={}),
+    ],
+)
+def test_proxies_without_a_label_of_the_namespace(proxy: dict[str, Any]) -> None:
+    api = Api(SERVICE, *AROUND, proxy)
+    clients = one(client_namespaces=["shop"])
+    assert take_snapshot(api, [clients], read_live(api, [clients])).injected == {"shop": True}  # type: ignore[arg-type]
+
+
+def test_snapshot_of_what_is_around_without_rights() -> None:
+    places = [("list", kind, place) for kind in ("sidecars", "authorizationpolicies", "pods") for place in ("", "shop", "istio-system")]
+    api = Api(SERVICE, *AROUND, forbidden=(*places, ("get", "namespaces", ""), ("get", "configmaps", "istio-system")))
+    clients = one(client_namespaces=["shop"])
+    snapshot = take_snapshot(api, [clients], read_live(api, [clients]))  # type: ignore[arg-type]
+    assert (snapshot.namespaces, snapshot.mesh, snapshot.sidecars, snapshot.authorization_policies, snapshot.injected) == (
+        {},
+        None,
+        None,
+        None,
+        {},
+    )
+    assert snapshot.unread == ("pods and WorkloadEntries in shop (whether they have sidecars)",)
 
 
 def test_nobody_is_asked_about_rights_that_do_not_matter() -> None:

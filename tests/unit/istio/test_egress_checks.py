@@ -46,6 +46,9 @@ CLUSTER = Snapshot(
     workloads=(POD,),
     secret_keys={("istio-system", "client-credential"): PAIR, ("istio-system", "client-credential-cacert"): None},
     may_list_secrets={("istio-system", "egress-sa"): True},
+    sidecars=(),
+    authorization_policies=(),
+    mesh={},
 )
 
 
@@ -73,6 +76,10 @@ def entry(name: str, spec: str, **more: str) -> dict[str, Any]:
 
 MONGO: dict[str, Any] = {"protocol": "TCP", "http_port": 27017}
 OTHER_MONGO = entry("mongo", "{hosts: [mongo.example.net], ports: [{number: 27017, protocol: MONGO}]}")
+
+
+def sidecar(hosts: str, namespace: str = "shop") -> dict[str, Any]:
+    return live("Sidecar", "narrow", f"{{egress: [{{hosts: {hosts}}}]}}", namespace=namespace)
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,8 @@ def _tls_routes(specs: dict[str, Any]) -> None:
     specs["direct-nginx-through-egress-gateway"]["tls"] = [{"match": [{"sniHosts": ["nginx.example.com"]}]}]
 
 
+AMBIENT = {"istio.io/dataplane-mode": "ambient"}
+SELECTORS = {"discoverySelectors": [{"matchLabels": {"mesh": "yes"}}]}
 GATEWAY_RULE = f"{{host: {GATEWAY_HOST}, subsets: [{{name: other}}]}}"
 HOST_TLS = "{host: nginx.example.com, trafficPolicy: {tls: {mode: SIMPLE}}}"
 HTTP_ROUTE = "{hosts: [nginx.example.com], http: [{route: [{destination: {host: elsewhere}}]}]}"
@@ -310,6 +319,29 @@ CASES: dict[str, tuple[Given, Given]] = {
     "object_of_another": (
         Given(facts={"gateways": [owned(gateway("egress-nginx", https_server("a.b")), "origination.partners.nginx")]}),
         Given(facts={"gateways": [owned(gateway("egress-nginx", https_server("a.b")))]}),
+    ),
+    "sidecar_hides": (
+        Given({"client_namespaces": ["shop"]}, {"sidecars": [sidecar("['./*']")]}),
+        Given({"client_namespaces": ["shop"]}, {"sidecars": [sidecar("['./*', 'istio-system/*']"), sidecar("['./*']", "elsewhere")]}),
+    ),
+    "clients_without_sidecar": (
+        Given({"client_namespaces": ["shop"]}, {"namespaces": {"shop": {}}, "injected": {"shop": False}}),
+        Given({"client_namespaces": ["shop"]}, {"namespaces": {"shop": {}}, "injected": {"shop": True}}),
+    ),
+    "clients_without_waypoint": (
+        Given({"client_namespaces": ["shop"]}, {"namespaces": {"shop": AMBIENT}, "injected": {"shop": False}}),
+        Given(
+            {"client_namespaces": ["shop"]},
+            {"namespaces": {"shop": AMBIENT, "istio-system": {"istio.io/use-waypoint": "egress"}}, "injected": {"shop": False}},
+        ),
+    ),
+    "authorization_refuses": (
+        Given(facts={"authorization_policies": [live("AuthorizationPolicy", "nothing", "{}")]}),
+        Given(facts={"authorization_policies": [live("AuthorizationPolicy", "nothing", "{selector: {matchLabels: {app: other}}}")]}),
+    ),
+    "namespace_not_discovered": (
+        Given(facts={"mesh": SELECTORS, "namespaces": {"istio-system": {}}}),
+        Given(facts={"mesh": SELECTORS, "namespaces": {"istio-system": {"mesh": "yes"}}}),
     ),
 }
 
@@ -536,6 +568,10 @@ def test_what_could_not_be_read_is_noted() -> None:
         "VirtualServices",
         "ServiceEntries",
         "NetworkPolicies",
+        "Sidecars",
+        "AuthorizationPolicies",
+        "Namespaces",
+        "meshConfig",
         "the",
         "Service",
         "Secret",
