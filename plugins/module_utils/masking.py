@@ -33,7 +33,7 @@ _LOGIN_OPTION = re.compile(r"--?[\w-]*(token|password|passphrase|secret|key)(=|$
 _PLACE_NAME = re.compile(r"(PROFILE|REGION|ACCOUNT|DIR|PATH|HOME|FILE|CONFIG)$", re.IGNORECASE)
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/?#@]+(?:@[^\s/?#@]+)*@")
 _PROXY_LOGIN = re.compile(r"(?:(?<=://)|^(?![\w+.-]*://)).+@")  # a password with `/` in it is what people write, and what is refused then
-_PROXIES = ("proxy", "host", "server", "proxy-url")
+_PROXIES = ("proxy", "request_proxy", "host", "server", "proxy-url")
 _KEY_BLOCK = r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 _PRIVATE_KEY = re.compile(r"PRIVATE KEY-----(.*?)(?:-----|\Z)", re.DOTALL)
 _PAIRS = re.compile(r"([^\s=,]+)=(.*?)(?=[,\s]+[^\s=,]+=|\Z)", re.DOTALL)  # `a=b c=d`, as Ansible reads a dictionary from a text

@@ -17,8 +17,8 @@ description:
     of its own - and returns how far it came, what certificates were served and what was answered.
   - With O(expect), tries until what is expected is there. A failure can be expected too - then it is a success if the request fails in
     that way, and a failure if it does not.
-  - The request is made from the host that the task runs on, or with O(from_pod) inside a Pod, for example one with a sidecar. Proxies of the
-    environment are not used, and redirects are not followed.
+  - The request is made from the host that the task runs on, or with O(from_pod) inside a Pod, for example one with a sidecar. Redirects are not
+    followed. Proxies of the environment are used only where neither O(address) nor O(from_pod) says where to connect; see O(request_proxy).
   - Names are compared with the certificate's subject alternative names; a common name alone counts for nothing, as for all current clients.
     Every certificate in O(ca_certificate) is trusted as it is, an intermediate too, as curl and Envoy do.
 extends_documentation_fragment:
@@ -138,6 +138,13 @@ options:
       - Seconds that one request may take in all.
     type: float
     default: 10
+  request_proxy:
+    description:
+      - URL of an HTTP proxy to go through, such as V(http://proxy.example.com:3128), or V(none) to connect directly.
+      - By default the one that the environment names, by C(kubectl)'s rules - E(HTTPS_PROXY), or E(HTTP_PROXY) with O(scheme=http), unless
+        E(NO_PROXY) has O(host), loopback never, and E(ALL_PROXY) not at all. With O(address) or O(from_pod) the connection is direct by default.
+      - A proxy that opens TLS is seen by its certificates, which are RV(peer_chain) then.
+    type: str
   from_pod:
     description:
       - Make the request inside this Pod, as C(kubectl exec ... curl) does. Its container needs C(curl) (7.63 or newer; 7.88 or newer with
@@ -223,6 +230,7 @@ options:
           - V(connection_refused) - nothing listens on the port.
           - V(connection_timeout) - the TCP connection was not answered in time.
           - V(unreachable) - there is no way to the address.
+          - V(proxy_failed) - the proxy on the way was not reached, or did not connect; see O(request_proxy).
           - V(connection_reset) - the peer ended the connection, by a reset or by closing it without an answer. Envoy does that during the
             handshake when no server matches the SNI, and when a credential's Secret is missing.
           - V(tls_timeout) - the handshake was not answered in time.
@@ -247,6 +255,7 @@ options:
           - connection_refused
           - connection_timeout
           - unreachable
+          - proxy_failed
           - connection_reset
           - tls_timeout
           - not_tls
@@ -414,10 +423,15 @@ alert:
   type: str
   sample: certificate_required
 address:
-  description: The IP address that was connected to, or tried last.
+  description: The IP address that was connected to, or tried last, or null where a proxy connects.
   returned: when a request was made
   type: str
   sample: 192.0.2.1
+proxy:
+  description: URL of the proxy that was used, without a login, or null; see O(request_proxy).
+  returned: when a request was made
+  type: str
+  sample: http://proxy.example.com:3128
 port:
   description: The port.
   returned: when a request was made
@@ -535,7 +549,9 @@ unmet:
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import content_or_path
@@ -545,8 +561,9 @@ from ansible_collections.meshops.istio.plugins.module_utils.live.answers import 
 from ansible_collections.meshops.istio.plugins.module_utils.live.curl import OUTPUT_KEPT, CurlError, Files, probe_by
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, explain, until
 from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES, VERSIONS, Request, Result, probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.tunnel import chosen
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
-from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -574,6 +591,7 @@ SPEC: dict[str, Any] = {
     "secret_headers": {"type": "dict", "no_log": True},
     "body": {"type": "raw"},
     "request_timeout": {"type": "float", "default": 10},
+    "request_proxy": {"type": "str"},
     "from_pod": {
         "type": "dict",
         "options": {
@@ -635,6 +653,20 @@ def request(params: Mapping[str, Any]) -> Request:
     )
 
 
+def proxied(asked: Request, params: Mapping[str, Any]) -> Request:
+    """The request with the proxy that it goes through."""
+    option = params["request_proxy"]
+    if params["from_pod"] is not None:
+        if option is not None and option.lower() != "none":
+            problem = Problem(
+                "invalid_request", "request_proxy", "requests from a Pod go through no proxy", "Leave it out, or leave out from_pod"
+            )
+            raise Rejected(problem)
+        return asked
+    proxy = chosen(option, scheme=asked.scheme, host=asked.host, port=asked.target_port, address=asked.address, environment=os.environ)
+    return replace(asked, proxy=proxy)
+
+
 def expectation(params: Mapping[str, Any]) -> Expect:
     lists = {name: tuple(params.get(name) or ()) for name in ("status", "fingerprint", "serial", "failure", "alert")}
     headers = {name: str(value) for name, value in (params.get("headers") or {}).items()}
@@ -673,7 +705,7 @@ def act(call: Call) -> dict[str, Any]:
     params = call.params
     if call.check_mode and params["method"] not in SAFE_METHODS:
         return {"changed": False, "skipped": True, "msg": f"{params['method']} may change something, so it is not sent in check mode"}
-    asked = request(params)
+    asked = proxied(request(params), params)
     attempt, pod = way(call, asked)
     default_timeout = 0 if params["expect"] is None else 30
     verdict = until(

@@ -26,7 +26,7 @@ BELOW = {
     "module": ("arguments", "cluster", "live", *PURE),
     "arguments": ("cluster", "live", *PURE),
     "cluster": PURE,
-    "live": PURE,
+    "live": ("proxy_choice", *PURE),
     "istio": ("tls", "problems"),
     "masking": ("tls", "problems"),
     "tls": ("problems",),

@@ -207,6 +207,8 @@ def explain(request: Request, verdict: Verdict) -> str:
     sni = "" if request.scheme == "http" else f", SNI {result.sni or 'none'}"
     method = "" if request.scheme == "tls" else f"{request.method} "
     tries = f" (attempt {verdict.attempts}, after {verdict.elapsed:.0f} s)" if verdict.attempts > 1 else ""
+    if request.proxy is not None:
+        where = f"port {result.port} through the proxy {request.proxy}"
     message = f"{method}{request.scheme}://{request.host}{path} at {where}{sni}: {'; '.join(verdict.unmet)}{tries}"
     advice = remedy(request, result)
     return f"{message}. {advice}." if advice else f"{message}."
@@ -228,6 +230,11 @@ def remedy(request: Request, result: Result) -> str:
             return "Give the gateway's IP address in address, the host keeps its role in SNI and Host header"
         case "connection_refused" | "connection_timeout" | "unreachable":
             return "Look at the gateway's Service (address, port, node port), its endpoints, and whether a Gateway opens this port"
+        case "proxy_failed":
+            return (
+                f"Look at the proxy, or leave it out: with {request.host} in NO_PROXY, with request_proxy: none, or with the server's IP address in "
+                "address, to which the connection is direct"
+            )
         case "connection_reset" if result.stage == "tls":
             asked = f"the SNI {result.sni}" if result.sni else "a client that sends no SNI"
             return f"Envoy ends handshakes like this when no server of a Gateway matches {asked}, or when its credential is missing or unusable"
@@ -243,7 +250,7 @@ def remedy(request: Request, result: Result) -> str:
                 f"The chain was checked against {trusted}; the last of the {len(result.peer_chain)} served certificates names the issuer "
                 f"{_plain(result.peer_chain[-1].get('issuer'))}: trust that one (a CA that was made anew under the same name is another), "
                 f"or have the server send the certificates up to one that is trusted"
-            )
+            ) + ("; a proxy that opens TLS serves certificates of a CA of its own" if request.proxy else "")
         case "name_mismatch":
             sans = leaf.get("sans") or []
             if sans:

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One TLS handshake or HTTP(S) request, as `curl --resolve` makes it, and what came of it stage by stage.
 
-Nothing is pooled, no redirect is followed, and proxy variables of the environment are not looked at: a probe that
-went another way than it was told would prove nothing.
+Nothing is pooled, no redirect is followed, and a proxy is used only where the request names one.
 """
 
 from __future__ import annotations
@@ -26,8 +25,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..problems import Problem, Rejected
+from ..proxy_choice import Proxy
 from ..tls import names
 from ..tls.pem import identify
+from . import tunnel
 from .answers import decode
 from .wire import Wire, left
 
@@ -39,6 +40,7 @@ FAILURES: Mapping[str, str] = {
     "connection_refused": "nothing listens on the port",
     "connection_timeout": "the TCP connection was not answered in time",
     "unreachable": "there is no way to the address",
+    "proxy_failed": "the proxy on the way was not reached, or did not connect",
     "connection_reset": "the peer ended the connection (reset, or closed without an answer)",
     "tls_timeout": "the TLS handshake was not answered in time",
     "not_tls": "what answers on the port does not speak TLS",
@@ -103,6 +105,8 @@ class Request:
     path: str = "/"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+    proxy: Proxy | None = None
+    """An HTTP proxy to go through."""
     timeout: float = 10.0
     """Seconds for the whole request, name resolution to last byte."""
 
@@ -133,7 +137,9 @@ class Result:
     alert: str | None = None
     """The TLS alert that the server sent, as RFC 8446 names it, for example `unknown_ca`."""
     address: str | None = None
-    """The IP address that was connected to, or tried last."""
+    """The IP address that was connected to, or tried last; None where a proxy connects."""
+    proxy: str | None = None
+    """The URL of the proxy, without a login."""
     sni: str | None = None
     protocol: str | None = None
     """For example `TLSv1.3`."""
@@ -161,6 +167,7 @@ class Result:
             "detail": self.detail,
             "alert": self.alert,
             "address": self.address,
+            "proxy": self.proxy,
             "port": self.port,
             "sni": self.sni,
             "protocol": self.protocol,
@@ -192,7 +199,7 @@ def probe(request: Request) -> Result:
     context = None if request.scheme == "http" else _context(request)
     started = time.monotonic()
     deadline = started + request.timeout
-    seen: dict[str, Any] = {"port": request.target_port, "sni": request.sent_sni}
+    seen: dict[str, Any] = {"port": request.target_port, "sni": request.sent_sni, "proxy": request.proxy.url if request.proxy else None}
     timings: dict[str, float] = {}
 
     @contextlib.contextmanager
@@ -207,9 +214,9 @@ def probe(request: Request) -> Result:
     with contextlib.ExitStack() as opened:
         try:
             with stage("dns"):
-                addresses = _resolve(request, deadline)
+                addresses = _first_hop(request, deadline)
             with stage("tcp"):
-                connection = opened.enter_context(_connect(addresses, deadline, seen))
+                connection = opened.enter_context(_reach(addresses, request, deadline, seen))
             if context is not None:
                 with stage("tls"):
                     connection = opened.enter_context(_handshake(connection, context, request, deadline, seen))
@@ -285,13 +292,45 @@ def check(request: Request) -> list[Problem]:
 _Address = tuple[socket.AddressFamily, str]
 
 
-def _resolve(request: Request, deadline: float) -> list[_Address]:
-    name = names.normalise(request.address if request.address is not None else request.host)
+def _first_hop(request: Request, deadline: float) -> list[_Address]:
+    """The addresses of the server, or of the proxy, which looks up the server's name itself."""
+    proxy = request.proxy
+    if proxy is None:
+        name = names.normalise(request.address if request.address is not None else request.host) or ""
+        return _resolve(name, request.target_port, request.timeout, deadline)
+    try:
+        return _resolve(proxy.host, proxy.port, request.timeout, deadline)
+    except _Failed as failed:
+        raise _Failed("proxy_failed", f"the proxy {proxy} was not found: {failed.detail}") from None
+
+
+def _reach(addresses: list[_Address], request: Request, deadline: float, seen: dict[str, Any]) -> socket.socket:
+    """A connection to the server: through the proxy, if there is one. Plain HTTP is asked of the proxy itself."""
+    proxy = request.proxy
+    if proxy is None:
+        return _connect(addresses, deadline, seen)
+    try:
+        connection = _connect(addresses, deadline, {"port": proxy.port})
+    except _Failed as failed:
+        raise _Failed("proxy_failed", f"the proxy {proxy} was not reached: {failed.detail}") from None
+    if request.scheme == "http":
+        return connection
+    name = names.normalise(request.address if request.address is not None else request.host) or ""
+    try:
+        tunnel.connect(connection, proxy, name, request.target_port, deadline)
+    except (OSError, tunnel.NoTunnel) as error:
+        connection.close()
+        what = "it did not answer in time" if isinstance(error, TimeoutError) else str(getattr(error, "strerror", None) or error)
+        raise _Failed("proxy_failed", f"the proxy {proxy} did not connect: {what}") from None
+    return connection
+
+
+def _resolve(name: str, port: int, seconds: float, deadline: float) -> list[_Address]:
     answers: queue.Queue[Any] = queue.Queue()
 
     def ask() -> None:
         try:
-            answers.put(socket.getaddrinfo(name, request.target_port, type=socket.SOCK_STREAM))
+            answers.put(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
         except OSError as error:
             answers.put(error)
 
@@ -300,7 +339,7 @@ def _resolve(request: Request, deadline: float) -> list[_Address]:
     try:
         answer = answers.get(timeout=left(deadline))
     except (queue.Empty, TimeoutError):
-        raise _Failed("name_not_resolved", f"no answer for {name} within {request.timeout:g} s") from None
+        raise _Failed("name_not_resolved", f"no answer for {name} within {seconds:g} s") from None
     if isinstance(answer, OSError):
         raise _Failed("name_not_resolved", f"{name}: {answer.strerror or answer}")
     return [(info[0], info[4][0]) for info in answer]
@@ -486,7 +525,7 @@ def _handshake(
             seen["chain"] = _chain(secured)
             failed = _tls_failure(error, chain=bool(seen["chain"]), authenticated=request.client_certificate is not None)
             if isinstance(error, ssl.SSLCertVerificationError) and not seen["chain"]:
-                seen["chain"] = _unverified_chain(request, seen["address"], deadline)
+                seen["chain"] = _unverified_chain(request, deadline)
         raise failed from None
     cipher = secured.cipher()
     seen.update(chain=_chain(secured), protocol=secured.version(), cipher=cipher and cipher[0], alpn=secured.selected_alpn_protocol())
@@ -525,20 +564,20 @@ def _chain(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
     return tuple(certificate.public_bytes(_ssl.ENCODING_DER) for certificate in chain or ())
 
 
-def _unverified_chain(request: Request, address: str, deadline: float) -> tuple[bytes, ...]:
+def _unverified_chain(request: Request, deadline: float) -> tuple[bytes, ...]:
     """The chain by a second handshake that trusts anything and offers no client certificate: before OpenSSL 3
     a failed handshake keeps nothing of it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        connection = socket.create_connection((address, request.target_port), timeout=left(deadline))
+        connection = _reach(_first_hop(request, deadline), request, deadline, {"port": request.target_port})
         with connection, context.wrap_socket(connection, server_hostname=request.sent_sni, do_handshake_on_connect=False) as secured:
             secured.settimeout(left(deadline))
             with contextlib.suppress(ssl.SSLError):
                 secured.do_handshake()
             return _chain(secured)
-    except OSError:
+    except (OSError, _Failed):
         return ()
 
 
@@ -651,15 +690,23 @@ def _exchange(connection: socket.socket, request: Request, deadline: float, seen
     headers = {"Host": f"[{name}]" if ":" in name else name, "User-Agent": "meshops.istio", "Accept": "*/*", "Connection": "close"}
     given = {header.lower() for header in request.headers}
     headers = {header: value for header, value in headers.items() if header.lower() not in given} | dict(request.headers)
+    path = request.path
+    if request.proxy is not None and request.scheme == "http":  # RFC 9112, section 3.2.2
+        headers |= tunnel.login(request.proxy)
+        asked = names.normalise(request.address if request.address is not None else request.host) or ""
+        place = f"{f'[{asked}]' if ':' in asked else asked}:{request.target_port}"
+        path = f"http://{place}{'' if path == '*' else path}"
     client = http.client.HTTPConnection(name)
     client.sock = wire
     try:
         # A server that refuses ends the connection while we still write; what it said first can be read nevertheless.
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
-            client.request(request.method, request.path, body=request.body, headers=headers)
+            client.request(request.method, path, body=request.body, headers=headers)
         response = client.getresponse()
         seen["status"] = response.status
         seen["headers"] = _joined(response.getheaders())
+        if response.status == 407 and request.proxy is not None:
+            raise _Failed("proxy_failed", f"the proxy {request.proxy} wants a login, or refuses the one that it got")
         body = _body(response)
     except (OSError, http.client.HTTPException) as error:
         raise _http_failure(error, wire, request, seen) from None
