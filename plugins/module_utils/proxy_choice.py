@@ -114,7 +114,7 @@ def is_exempt(url: str, no_proxy: str) -> bool:
     if address is not None and address.is_loopback:
         return True
     host = host.strip().lower()
-    port = str(target.port or _PORTS.get(target.scheme, ""))
+    port = str(target.port or _PORTS.get(target.scheme) or "")
     entries = [entry.strip().lower() for entry in no_proxy.split(",")]
     return any(entry == "*" or (entry and _covers(entry, host, port, address)) for entry in entries)
 
