@@ -446,16 +446,20 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.gateways imp
     plan_absent,
     plan_present,
     read_credentials,
+    read_destinations,
+    services_in_front,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute, owned, problems_of, read
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import GATEWAY, VIRTUAL_SERVICE, Ref, ref_of, resource_of
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.workloads import Workloads, find_workloads
+from ansible_collections.meshops.istio.plugins.module_utils.istio.destinations import destination_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress import IngressGateway, manifests, required_credentials
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_arguments import from_arguments
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks import (
     credential_problems,
     host_conflicts,
+    ports_of_others,
     problems,
     workload_problems,
 )
@@ -530,6 +534,8 @@ SERVER_OPTIONS: dict[str, Any] = {
     "http_redirect": {"type": "bool", "default": False},
     "routes": {"type": "list", "elements": "dict", "options": ROUTE_OPTIONS},
 }
+LATER = ("credential_missing", "destination_missing", "destination_port", "destination_subset")
+"""Codes of what is missing, and may only be missing yet."""
 ROOT_NAMESPACE = "istio-system"
 """Where gateways usually run; looked at where the whole cluster may not be."""
 
@@ -544,11 +550,17 @@ def look_around(call: Call, cluster: Cluster, gateway: IngressGateway) -> Worklo
     if missing and gateway.namespace not in workloads.namespaces:
         live = {**read_credentials(cluster, missing, [gateway.namespace], []), **live}  # the usual wrong place
     call.judge(workload_problems(gateway, workloads.namespaces, complete=workloads.complete))
-    call.judge(host_conflicts(gateway, others, workloads.labels))
-    found = credential_problems(gateway, workloads.namespaces, live)
+    elsewhere = ports_of_others(gateway, others, workloads.workloads)
+    services = services_in_front(cluster, workloads.namespaces, call.notes) if elsewhere else []
+    call.judge(host_conflicts(gateway, others, workloads.workloads, services))
+    targets = read_destinations(cluster, gateway, call.notes)
+    found = (
+        *credential_problems(gateway, workloads.namespaces, live),
+        *destination_problems(gateway, *targets, proxy_namespaces=workloads.namespaces, root_namespace=ROOT_NAMESPACE),
+    )
     if call.check_mode:  # an earlier task may be about to make it
-        call.notes += [str(problem) for problem in found if problem.code == "credential_missing"]
-        found = tuple(problem for problem in found if problem.code != "credential_missing")
+        call.notes += [str(problem) for problem in found if problem.code in LATER]
+        found = tuple(problem for problem in found if problem.code not in LATER)
     call.judge(found)
     return workloads
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..istio.ingress import owner_of
+from ..istio.destinations import ServiceKey, destinations, unknown
+from ..istio.ingress import IngressGateway, owner_of
 from ..istio.ingress_checks import SecretKey
 from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
 from ..istio.reference import Lookup
 from ..problems import Problem
 from .client import ApiError, Cluster
 from .reconcile import GETS_AT_MOST, Plan, Unit, plan_apply, plan_delete, read
-from .resources import CONFIG_MAP, GATEWAY, SECRET, VIRTUAL_SERVICE, Ref, ref_of
+from .resources import CONFIG_MAP, DESTINATION_RULE, GATEWAY, SECRET, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE, Ref, Resource, ref_of
 
 Manifest = Mapping[str, Any]
 
@@ -95,3 +96,52 @@ def read_credentials(
             shown = ", ".join(refused[:4]) + (f" and {len(refused) - 4} more" if len(refused) > 4 else "")
             notes.append(f"{kind}s in {namespace} that the servers need were not looked at: this login may not read {shown}")
     return found
+
+
+def services_in_front(cluster: Cluster, namespaces: Iterable[str], notes: list[str]) -> list[dict[str, Any]]:
+    """The Services of the namespaces in which a gateway's workloads run; what may not be listed is left out, with a note."""
+    found: list[dict[str, Any]] = []
+    for namespace in namespaces:
+        try:
+            found += cluster.list(SERVICE, namespace)
+        except ApiError as error:
+            if not error.missing_verb:
+                raise
+            notes.append(
+                f"whether Gateways on other ports meet this one in the pods was not looked at: this login may not list services in {namespace}"
+            )
+    return found
+
+
+Targets = tuple[dict[ServiceKey, "Manifest | None"], "list[dict[str, Any]] | None", "list[dict[str, Any]] | None"]
+"""Services, None for what does not exist; ServiceEntries and DestinationRules, None where not all of them may be read."""
+
+
+def read_destinations(cluster: Cluster, gateway: IngressGateway, notes: list[str]) -> Targets:
+    """What the gateway's routes lead to: Services by name, and the rest only where it decides."""
+    services: dict[ServiceKey, Manifest | None] = {}
+    by_namespace: dict[str, list[str]] = {}
+    for namespace, name in dict.fromkeys(one.service for one in destinations(gateway) if one.service):
+        by_namespace.setdefault(namespace, []).append(name)
+    for namespace, names in by_namespace.items():
+        try:
+            answers = read(cluster, [(SERVICE, Ref("Service", namespace, name)) for name in names])
+        except ApiError as error:
+            if not error.missing_verb:
+                raise
+            notes.append(f"Services in {namespace} that routes name were not looked at: this login may not {error.missing_verb} them")
+            continue
+        services.update({(namespace, ref.name): answer for ref, answer in answers.items()})
+    entries = _all(cluster, SERVICE_ENTRY, notes) if unknown(gateway, services) else None
+    rules = _all(cluster, DESTINATION_RULE, notes) if any(one.subset for one in destinations(gateway)) else None
+    return services, entries, rules
+
+
+def _all(cluster: Cluster, resource: Resource, notes: list[str]) -> list[dict[str, Any]] | None:
+    try:
+        return list(cluster.list(resource, None))
+    except ApiError as error:
+        if not error.missing_verb:
+            raise
+        notes.append(f"{resource.plural} were not looked at: this login may not {error.missing_verb} those of the whole cluster")
+        return None

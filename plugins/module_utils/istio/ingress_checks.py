@@ -36,6 +36,7 @@ from .ingress import (
 )
 from .names import label_problems
 from .reference import Lookup, ca_problems, namespace_problems, pair_problems
+from .workload import Workload, pod_port, services_of
 
 Manifest = Mapping[str, Any]
 Found = Iterator[Problem]
@@ -266,29 +267,53 @@ def _manifest_place(server: Manifest) -> tuple[int, str]:
 # --- other Gateways -------------------------------------------------------------------------------------------------------
 
 
-def host_conflicts(gateway: IngressGateway, live: Iterable[Manifest], workloads: Collection[Mapping[str, str]] = ()) -> tuple[Problem, ...]:
-    """What other Gateways already do with the same workloads, hosts and ports. `live` are the cluster's Gateways, `workloads` the labels
-    of the workloads that this one selects; without them, selectors that do not contradict each other count as overlapping.
+def host_conflicts(
+    gateway: IngressGateway, live: Iterable[Manifest], workloads: Collection[Workload] = (), services: Iterable[Manifest] = ()
+) -> tuple[Problem, ...]:
+    """What other Gateways already do with the same workloads, hosts and ports. `live` are the cluster's Gateways, `workloads` those that
+    this one selects; without them, selectors that do not contradict each other count as overlapping. `services` are those in front of the
+    workloads, which decide what port of theirs a Gateway's port is.
     """
     everything = list(live)
     own = [one for one in everything if _is(one, gateway)]
     mine = own[0] if own else gateway_manifest(gateway)
     others = sorted((one for one in everything if not _is(one, gateway) and _overlaps(gateway, one, workloads)), key=age)
-    return (*_conflicts(gateway, mine, others), *_shared_with_others(gateway, others))
+    in_front = [(workload, services_of(workload, services)) for workload in workloads]
+    return (*_conflicts(gateway, mine, others, in_front), *_shared_with_others(gateway, others))
+
+
+def ports_of_others(gateway: IngressGateway, live: Iterable[Manifest], workloads: Collection[Workload] = ()) -> frozenset[int]:
+    """The other ports on which Gateways serve the same workloads: whether one of them is a port of ours is for Services to tell."""
+    own = {REDIRECT_PORT if server.http_redirect else server.port for server in gateway.servers} | {
+        server.port for server in gateway.servers
+    }
+    others = (one for one in live if not _is(one, gateway) and _overlaps(gateway, one, workloads))
+    return frozenset(_manifest_place(server)[0] for one in others for server in _servers(one)) - own
+
+
+_InFront = Sequence[tuple[Workload, Sequence[Manifest]]]
+"""Workloads, each with the Services in front of it."""
+
+
+def _same_port(one: int, other: int, in_front: _InFront) -> bool:
+    """Whether two ports of Gateways are one in the pods."""
+    return one == other or any(
+        pod_port(one, services, workload.ports) == pod_port(other, services, workload.ports) for workload, services in in_front
+    )
 
 
 def _is(manifest: Manifest, gateway: IngressGateway) -> bool:
     return bool(manifest["metadata"]["name"] == gateway.name and manifest["metadata"].get("namespace") == gateway.namespace)
 
 
-def _overlaps(gateway: IngressGateway, other: Manifest, workloads: Collection[Mapping[str, str]]) -> bool:
+def _overlaps(gateway: IngressGateway, other: Manifest, workloads: Collection[Workload]) -> bool:
     selector: Mapping[str, str] = (other.get("spec") or {}).get("selector") or {}
     if workloads:
-        return any(selects(selector, labels) for labels in workloads)
+        return any(selects(selector, workload.labels) for workload in workloads)
     return all(gateway.selector.get(key, value) == value for key, value in selector.items())
 
 
-def _conflicts(gateway: IngressGateway, mine: Manifest, others: Sequence[Manifest]) -> Found:
+def _conflicts(gateway: IngressGateway, mine: Manifest, others: Sequence[Manifest], in_front: _InFront) -> Found:
     redirects = {server.bind or "" for server in gateway.servers if server.http_redirect}
     for other in others:
         younger = age(other) > age(mine)
@@ -296,19 +321,19 @@ def _conflicts(gateway: IngressGateway, mine: Manifest, others: Sequence[Manifes
         for theirs in _servers(other):
             is_http = _protocol(theirs) in HTTP_PROTOCOLS
             hosts = [str(host) for host in theirs.get("hosts") or ()]
+            number, bind = _manifest_place(theirs)
             for server in gateway.servers:
-                if _manifest_place(theirs) != _place(server):
+                if bind != (server.bind or "") or not _same_port(number, server.port, in_front):
                     continue
                 if is_http or not theirs.get("tls"):
-                    yield _port_conflict(server.where, server.port, other, ("plain text", "TLS"), younger)
+                    yield _port_conflict(server.where, (server.port, number), other, ("plain text", "TLS"), younger)
                 elif common := sorted({bare(host) for host in hosts} & set(server.names)):
                     compared = {_with_namespace(host, gateway.namespace) for host in server.hosts}
                     noticed = not compared.isdisjoint(_with_namespace(host, namespace) for host in hosts)
-                    yield _same_host(server, other, common, noticed, younger)
-            number, bind = _manifest_place(theirs)
-            if number == REDIRECT_PORT and bind in redirects:
+                    yield _same_host(server, number, other, common, noticed, younger)
+            if bind in redirects and _same_port(number, REDIRECT_PORT, in_front):
                 if not is_http:
-                    yield _port_conflict("http_redirect", REDIRECT_PORT, other, (_protocol(theirs).upper(), "HTTP"), younger)
+                    yield _port_conflict("http_redirect", (REDIRECT_PORT, number), other, (_protocol(theirs).upper(), "HTTP"), younger)
                 elif not (theirs.get("tls") or {}).get("httpsRedirect"):
                     yield from _redirected_hosts(gateway, other, {bare(host) for host in hosts}, bind)
 
@@ -330,7 +355,12 @@ def _with_namespace(host: str, namespace: str) -> str:
     return name if prefix == "*" else f"{namespace if prefix == '.' else prefix}/{name}"
 
 
-def _same_host(server: Server, other: Manifest, common: Sequence[str], noticed: bool, younger: bool) -> Problem:
+def _also(number: int, theirs: int) -> str:
+    """Says how two ports can be one."""
+    return "" if number == theirs else f" (port {theirs}, which in the gateway's pods is the same as {number})"
+
+
+def _same_host(server: Server, number: int, other: Manifest, common: Sequence[str], noticed: bool, younger: bool) -> Problem:
     shown = _some(common)
     if not noticed:
         effect = "istiod does not notice, because one of them names a namespace, and proxies refuse the whole listener"
@@ -341,16 +371,20 @@ def _same_host(server: Server, other: Manifest, common: Sequence[str], noticed: 
     return Problem(
         "host_conflict",
         server.where,
-        f"{title(other)} serves {shown} on port {server.port} too: {effect}",
+        f"{title(other)} serves {shown} on port {server.port} too{_also(server.port, number)}: {effect}",
         "keep the host in one Gateway, or use another port, or another selector",
         "warning",
     )
 
 
-def _port_conflict(where: str, port: int, other: Manifest, what: tuple[str, str], younger: bool) -> Problem:
+def _port_conflict(where: str, ports: tuple[int, int], other: Manifest, what: tuple[str, str], younger: bool) -> Problem:
     theirs, ours = what
+    port = ports[0]
     loser = title(other) if younger else "this Gateway"
-    message = f"port {port} is for {theirs} in {title(other)} and for {ours} here: istiod drops the one of {loser}, which is the younger"
+    also = _also(*ports)
+    message = (
+        f"port {port}{also} is for {theirs} in {title(other)} and for {ours} here: istiod drops the one of {loser}, which is the younger"
+    )
     return Problem("port_conflict", where, message, "use another port", "warning")
 
 

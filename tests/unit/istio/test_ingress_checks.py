@@ -16,9 +16,11 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks
     SecretKey,
     credential_problems,
     host_conflicts,
+    ports_of_others,
     problems,
     workload_problems,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import Workload
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
 
 DESTINATION = {"host": "httpbin", "port": 8000}
@@ -221,8 +223,48 @@ def test_the_older_gateway_keeps_the_host(own: str | None, expected: str) -> Non
 
 def test_known_workloads_decide_whether_selectors_overlap() -> None:
     manifest = other(live("a.example.com"), selector={"app": "gw"})
-    assert told(host_conflicts(make(server()), [manifest], [{"istio": "ingressgateway", "app": "gw"}])) == [("host_conflict", "warning")]
-    assert host_conflicts(make(server()), [manifest], [{"istio": "ingressgateway", "app": "other"}]) == ()
+    assert told(host_conflicts(make(server()), [manifest], [pod("gw")])) == [("host_conflict", "warning")]
+    assert host_conflicts(make(server()), [manifest], [pod("other")]) == ()
+
+
+def pod(app: str = "gw") -> Workload:
+    return Workload("istio-system", "gw-0", "default", {"istio": "ingressgateway", "app": app}, ports={"https": 8443})
+
+
+def service(*ports: tuple[int, int | str], **selector: str) -> dict[str, Any]:
+    spec = {"selector": selector or {"app": "gw"}, "ports": [{"port": port, "targetPort": target} for port, target in ports]}
+    return {"kind": "Service", "metadata": {"name": "gw", "namespace": "istio-system"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "services", "expected"),
+    [
+        (8443, live("a.example.com"), [service((443, 8443))], ["host_conflict"]),
+        (443, live("a.example.com", number=8443), [service((443, "https"))], ["host_conflict"]),
+        (443, live("a.example.com", number=9443), [service((443, 8443), (9443, 8443))], ["host_conflict"]),
+        (8443, live("z.example.com", protocol="HTTP", tls=None), [service((443, 8443))], ["port_conflict"]),
+        (8443, live("b.example.com"), [service((443, 8443))], []),
+        (8443, live("a.example.com"), [service((443, 443))], []),
+        (8443, live("a.example.com"), [service((443, 8443), app="other")], []),
+        (8443, live("a.example.com"), [], []),
+    ],
+)
+def test_ports_are_compared_as_the_pods_see_them(
+    ours: int, theirs: dict[str, Any], services: list[dict[str, Any]], expected: list[str]
+) -> None:
+    gateway = make(server(port=ours))
+    found = host_conflicts(gateway, [other(theirs)], [pod()], services)
+    assert [problem.code for problem in found] == expected
+    assert all("in the gateway's pods is the same as" in problem.message for problem in found)
+    number = theirs["port"]["number"]
+    assert ports_of_others(gateway, [other(theirs)], [pod()]) == {number}, "which is when Services have to be read"
+
+
+def test_plain_http_on_the_port_of_the_redirect() -> None:
+    gateway = make(server(http_redirect=True))
+    plain = other(live("a.example.com", number=8080, protocol="HTTP", tls=None))
+    assert [problem.code for problem in host_conflicts(gateway, [plain], [pod()], [service((80, 8080))])] == ["redirect_of_served_host"]
+    assert host_conflicts(gateway, [plain], [pod()], [service((80, 8081))]) == ()
 
 
 def test_no_workloads() -> None:
