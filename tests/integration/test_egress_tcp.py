@@ -53,23 +53,31 @@ class Database:
         }
 
 
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def handle_error(self, *__: Any) -> None:
+        """Refused handshakes are what some tests want."""
+
+
+@contextmanager
+def listening(handler: type[socketserver.BaseRequestHandler], address: str = SERVER) -> Iterator[int]:
+    with Server((address, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
 @contextmanager
 def serving(served: Pair, address: str = SERVER) -> Iterator[int]:
-    """A server that tells the serial number of the client's certificate as soon as there is a connection, and then echoes.
-
-    Its port is free at 127.0.0.1, too, where the sidecar will listen on the service's.
-    """
+    """A server that tells the serial number of the client's certificate as soon as there is a connection, and then echoes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(served.certificate_path, served.private_key_path)
     context.load_verify_locations(served.ca_path)
     context.verify_mode = ssl.CERT_REQUIRED
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        allow_reuse_address = True
-
-        def handle_error(self, *__: Any) -> None:
-            """Refused handshakes are what some tests want."""
 
     class Handler(socketserver.StreamRequestHandler):
         def setup(self) -> None:
@@ -82,12 +90,8 @@ def serving(served: Pair, address: str = SERVER) -> Iterator[int]:
             for line in self.rfile:
                 self.wfile.write(line)
 
-    with Server((address, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
+    with listening(Handler, address) as port:
+        yield port
 
 
 @pytest.fixture
@@ -180,3 +184,51 @@ def test_beside_http_and_in_its_place(mesh: Mesh, database: Database, partner: P
     assert "http" not in spec and len(spec["tcp"]) == 2
     eventually(database.port, database.serial)
     answers(mesh, partner.host, 200)
+
+
+def test_of_two_on_one_port_sidecars_take_the_older(mesh: Mesh, database: Database, issue: Issue) -> None:
+    """What the warning says; and whoever is left has the port."""
+    other, host = f"{database.name}-b", f"b.{database.host}"
+    client = issue("other-client.example.org", ca="database")
+    store(mesh, other, client)
+    later = {**database.arguments, "name": other, "host": host, "credential_name": other, "subject_alt_names": [database.host]}
+    try:
+        origination(mesh, database.arguments).ok()
+        eventually(database.port, database.serial)
+        time.sleep(1)  # the API server's clock decides which is older, and it counts in seconds
+        warned = origination(mesh, later).ok().results()[0]
+        assert "tcp_port_shared" in str(warned["warnings"])
+        time.sleep(1)
+        eventually(database.port, database.serial)
+        origination(mesh, {"name": database.name, "state": "absent"}).ok()
+        eventually(database.port, serial_of(client))
+    finally:
+        remove(mesh, other)
+        mesh.kubectl("delete", "secret", other, "-n", "istio-system", "--ignore-not-found")
+
+
+def test_dns_round_robin(mesh: Mesh, database: Database, issue: Issue) -> None:
+    """The name's answer (from the hosts file) leads to a second server, where there is no other way to it."""
+    with serving(issue(database.host, ca="database"), "127.0.0.1") as port:
+        endpoints = [{"address": "localhost", "ports": {"tls": port}}]
+        origination(mesh, {**database.arguments, "resolution": "DNS_ROUND_ROBIN", "endpoints": endpoints}).ok()
+        eventually(database.port, database.serial)
+    eventually(database.port, "")
+
+
+def test_a_server_that_begins_in_plaintext(mesh: Mesh, database: Database) -> None:
+    """MySQL greets before there is any TLS: the gateway cannot originate it, whatever the port."""
+    greetings = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"\x4a\x00\x00\x00\x0a8.4.0\x00")
+            greetings.append(self.request.recv(1024))
+
+    with listening(Handler) as port:
+        endpoints = [{"address": SERVER, "ports": {"tls": port}}]
+        origination(mesh, {**database.arguments, "endpoints": endpoints}).ok()
+        deadline = time.monotonic() + PATIENCE
+        while not greetings and time.monotonic() < deadline:
+            assert converse(database.port) == ""
+    assert greetings[0][:1] == b"\x16", "a TLS record, to a server that expects MySQL's own answer"
