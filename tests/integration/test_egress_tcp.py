@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import socketserver
 import ssl
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from cryptography import x509
 from .conftest import Mesh, Pair
 from .test_egress_origination import MODULE, Partner, objects, origination, partner, store
 from .test_egress_origination import eventually as answers
+from .test_playbooks import include
 
 __all__ = ["partner"]
 Issue = Callable[..., Pair]
@@ -232,3 +235,31 @@ def test_a_server_that_begins_in_plaintext(mesh: Mesh, database: Database) -> No
         while not greetings and time.monotonic() < deadline:
             assert converse(database.port) == ""
     assert greetings[0][:1] == b"\x16", "a TLS record, to a server that expects MySQL's own answer"
+    assert re.search(f"WRONG_VERSION_NUMBER.*{database.host}", Path(mesh.environment["EGRESS_LOG"]).read_text())
+
+
+def test_in_check_mode_tls_is_originated_and_nothing_is_http(mesh: Mesh) -> None:
+    mysql = {"name": "tcp-mysql", "host": "mysql.example.net", "port": 3306, "tls_port": 3306}
+    mongo = {"name": "tcp-mongo", "host": "mongo.example.net", "port": 27017}
+    shared = {"protocol": "TCP", "credential_name": "tcp-client", "services": [mysql, mongo]}
+    told = origination(mesh, shared, arguments=("--check", "--diff")).ok().results()[0]
+    objects = [(diff["after"]["kind"], diff["after"]["spec"]) for diff in told["diff"]]
+    routes = [spec for kind, spec in objects if kind == "VirtualService"]
+    assert [sorted(spec) for spec in routes] == [["gateways", "hosts", "tcp"]] * 2
+    policies = [
+        spec["trafficPolicy"]["portLevelSettings"] for kind, spec in objects if kind == "DestinationRule" and "trafficPolicy" in spec
+    ]
+    assert [(settings["port"]["number"], settings["tls"]["mode"], settings["tls"]["credentialName"]) for (settings,) in policies] == [
+        (3306, "MUTUAL", "tcp-client"),
+        (27017, "MUTUAL", "tcp-client"),
+    ]
+    (warning,) = told["warnings"]
+    assert "port 3306 is MySQL's" in warning
+
+
+def test_the_role_keeps_it(mesh: Mesh, database: Database) -> None:
+    service = {key: value for key, value in database.arguments.items() if key != "name"}
+    given = {"egress_mtls_services": [{"name": database.name, **service}]}
+    first, second = (mesh.playbook([include("egress_mtls", **given)]).ok() for __ in range(2))
+    assert any(result.get("changed") for result in first.results()) and not any(result.get("changed") for result in second.results())
+    eventually(database.port, database.serial)
