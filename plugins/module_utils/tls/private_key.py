@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from . import encryption
 from .certificate import KeyKind, kind_of, spki_of
 from .pem import PRIVATE_KEY_LABELS, Block, limit, reject_defects, rejected, scan
 
@@ -44,22 +46,6 @@ def read_private_key(data: bytes, *, passphrase: str | bytes | None = None, wher
             "Leave the one that belongs to the certificate",
         )
     block = keys[0]
-    encrypted = block.label == "ENCRYPTED PRIVATE KEY" or b"Proc-Type" in block.body[:200]
-    key = _load_key(block, passphrase_bytes(passphrase) if encrypted else None, encrypted, where)
-    pem = data if not encrypted and all(other is block or other.label == "EC PARAMETERS" for other in blocks) else None
-    if pem is None and not encrypted:
-        pem = block.text.replace(b"\r\n", b"\n") + b"\n"
-    return private_key(key, pem, where)
-
-
-def passphrase_bytes(passphrase: str | bytes | None) -> bytes | None:
-    return passphrase.encode() if isinstance(passphrase, str) else passphrase
-
-
-def _load_key(block: Block, passphrase: bytes | None, encrypted: bool, where: str) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     if block.label == "OPENSSH PRIVATE KEY":
         raise rejected(
             "key_unreadable",
@@ -67,35 +53,111 @@ def _load_key(block: Block, passphrase: bytes | None, encrypted: bool, where: st
             "expected a private key in PKCS#8, PKCS#1 or SEC 1, found one in OpenSSH's own format, which Envoy does not read",
             "Convert a copy of it: ssh-keygen -p -m PEM -f COPY",
         )
-    if encrypted and not passphrase:
+    der = block.der() or b""
+    found = encryption.of_pem(block.body) or encryption.of_der(der)
+    if found:
+        return private_key(_decrypted(block, der, found, passphrase_bytes(passphrase), where), None, where)
+    key, is_as_labelled = _load(block, der, where)
+    pem = block.text.replace(b"\r\n", b"\n") + b"\n" if is_as_labelled else None
+    if pem and all(other is block or other.label == "EC PARAMETERS" for other in blocks):
+        pem = data
+    limited = _PSS_KEY.match(der) is not None
+    return private_key(key, pem, where, limited=limited)
+
+
+_PSS_KEY = re.compile(rb"\x30.{1,4}\x02\x01[\x00\x01]\x30[^\x06]{1,4}\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a", re.DOTALL)
+"""PKCS#8 with the algorithm id-RSASSA-PSS."""
+
+
+def passphrase_bytes(passphrase: str | bytes | None) -> bytes | None:
+    """In UTF-8, as OpenSSL has it."""
+    return passphrase.encode() if isinstance(passphrase, str) else passphrase
+
+
+def attempts(passphrase: bytes) -> list[bytes]:
+    """The passphrase, and as the first line of a file: with the line end, which files have and passphrases do not."""
+    return list(dict.fromkeys((passphrase, passphrase.rstrip(b"\r\n"))))
+
+
+def _load(block: Block, der: bytes, where: str) -> tuple[Any, bool]:
+    """A key that is not encrypted, and whether it is of the form that the block's label says; Envoy goes by the label."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+
+    reason = "one that is damaged, or of a form that cannot be read"
+    try:
+        return load_pem_private_key(block.text + b"\n", None, unsafe_skip_rsa_key_validation=True), True
+    except UnsupportedAlgorithm:
+        reason = "an algorithm or curve that cannot be read"
+    except Exception:  # ValueError, TypeError and others; their texts are not for users
+        try:
+            return load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True), False
+        except UnsupportedAlgorithm:
+            reason = "an algorithm or curve that cannot be read"
+        except Exception:  # noqa: S110  the same
+            pass
+    raise rejected("key_unreadable", where, f"expected a private key ({block.label}, line {block.line}), found {reason}", _LOOK)
+
+
+_LOOK = (
+    "Look at it with openssl pkey -noout -text -in FILE; where OpenSSL reads it, openssl pkey -in FILE -out FILE.pem writes it as PKCS#8. "
+    "Envoy takes RSA of 2048 bits or more and ECDSA P-256, P-384 and P-521"
+)
+
+
+def _decrypted(block: Block, der: bytes, found: encryption.Encryption, passphrase: bytes | None, where: str) -> Any:
+    if not found.is_read:
+        raise rejected(
+            "key_unreadable",
+            where,
+            f"expected a private key that can be decrypted here, found one encrypted with {found.cipher}, a cipher that is not supported",
+            "Decrypt a copy of it: openssl pkey -in FILE -out COPY (an old cipher also needs -provider legacy -provider default)",
+        )
+    if not passphrase:
         raise rejected(
             "key_encrypted",
             where,
             "expected a private key that can be read, found an encrypted one and no passphrase",
-            "Give the passphrase; the key is stored decrypted, as Envoy needs it",
+            "Give the passphrase (private_key_passphrase); the key is stored decrypted, as Envoy needs it",
         )
-    try:
-        return load_pem_private_key(block.text + b"\n", passphrase, unsafe_skip_rsa_key_validation=True)
-    except UnsupportedAlgorithm:
-        reason = "an algorithm or curve that cannot be read"
-    except Exception:  # ValueError, TypeError and others; their texts are not for users
-        if encrypted:
-            raise rejected(
-                "wrong_passphrase",
-                where,
-                "expected the passphrase of the private key, found one that does not decrypt it (or the key is damaged)",
-                "Give the passphrase with which the key was encrypted",
-            ) from None
-        reason = "a damaged one, or one of an algorithm or curve that cannot be read"
+    encryption.limit_iterations(der, where)
+    reason = None
+    for attempt in attempts(passphrase):
+        key, reason = _try(block, der, attempt)
+        if key is not None:
+            return key
+    if reason == "unsupported":
+        raise rejected(
+            "key_unreadable",
+            where,
+            f"expected a private key that can be decrypted and read, found one ({found.cipher}) of an algorithm or curve that cannot be read",
+            _LOOK,
+        )
     raise rejected(
-        "key_unreadable",
+        "wrong_passphrase",
         where,
-        f"expected a private key ({block.label}, line {block.line}), found {reason}",
-        "Make a new key, RSA of 2048 bits or more or ECDSA P-256, and have a certificate issued for it",
+        "expected the passphrase of the private key, found one that does not decrypt it (or the key is damaged)",
+        "Give the passphrase with which the key was encrypted",
     )
 
 
-def private_key(key: Any, pem: bytes | None, where: str) -> PrivateKey:
+def _try(block: Block, der: bytes, passphrase: bytes) -> tuple[Any, str | None]:
+    """The key, or None and why not: `unsupported` or `wrong`."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+
+    try:
+        if encryption.of_pem(block.body):
+            return load_pem_private_key(block.text + b"\n", passphrase, unsafe_skip_rsa_key_validation=True), None
+        return load_der_private_key(der, passphrase, unsafe_skip_rsa_key_validation=True), None
+    except UnsupportedAlgorithm:
+        return None, "unsupported"
+    except Exception:  # ValueError, TypeError and others; their texts are not for users
+        return None, "wrong"
+
+
+def private_key(key: Any, pem: bytes | None, where: str, *, limited: bool = False) -> PrivateKey:
+    """The library's key object as ours, written as PKCS#8 without `pem`. `limited`: an RSA key for PSS alone."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     try:
@@ -112,7 +174,8 @@ def private_key(key: Any, pem: bytes | None, where: str) -> PrivateKey:
             "expected a private key whose parts belong together, found a damaged one",
             "Restore the key from where it was made, or make a new one and have a certificate issued for it",
         )
-    return PrivateKey(key, pem, kind_of(key), spki)
+    kind = kind_of(key)
+    return PrivateKey(key, pem, replace(kind, type="RSASSA-PSS") if limited and kind.type == "RSA" else kind, spki)
 
 
 def _consistent(key: Any) -> bool:
