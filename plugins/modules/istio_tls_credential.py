@@ -333,6 +333,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.names import m
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors, warnings
 from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
+from ansible_collections.meshops.istio.plugins.module_utils.tls.forms import certificates_as_pem
 from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain
 
 CREDENTIAL_OPTIONS: dict[str, dict[str, Any]] = {
@@ -441,7 +442,7 @@ def prepare(
     try:
         if known not in anchors:
             data, place = content_or_path(options, "trust_anchors", where=where)
-            anchors[known] = None if data is None else read_chain(data, where=place)
+            anchors[known] = None if data is None else read_chain(certificates_as_pem(data), where=place)
         demands = Demands(
             tuple(options["hosts"] or ()),
             options["purpose"],

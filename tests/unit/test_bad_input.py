@@ -145,16 +145,20 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         c(certificate=None, certificate_path="@path:binary"),
         ["expected PEM certificates, found neither PEM nor"],
     ),
-    "UTF-16": (CREDENTIAL, c(certificate=None, certificate_path="@path:utf-16"), ["found text in UTF-16. Save it as plain ASCII or UTF-8"]),
-    "a certificate in DER": (
+    "a certificate in UTF-16 as the key": (
         CREDENTIAL,
-        c(certificate=None, certificate_path="@path:certificate der"),
-        ["expected PEM certificates, found a certificate in DER", "Convert it to PEM: openssl x509 -inform der"],
+        c(private_key=None, private_key_path="@path:utf-16"),
+        ["PEM of another kind (CERTIFICATE)"],
     ),
-    "a key in DER": (
+    "a certificate in DER as the key": (
         CREDENTIAL,
-        c(private_key=None, private_key_path="@path:key der"),
-        ["expected a private key in PEM, found a private key in DER", "Convert it to PEM: openssl pkey -inform der"],
+        c(private_key=None, private_key_path="@path:certificate der"),
+        ["expected a private key in PEM, found a certificate in DER"],
+    ),
+    "a key in DER as the certificate": (
+        CREDENTIAL,
+        c(certificate=None, certificate_path="@path:key der"),
+        ["expected PEM certificates, found a private key in DER"],
     ),
     "base64 of PEM": (
         CREDENTIAL,
@@ -189,7 +193,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     ),
     "a key among the certificates": (
         CREDENTIAL,
-        c(certificate="@chain with a key"),
+        c(certificate="@chain with a key", private_key="@other key"),
         ["expected certificates only, found a private key too (line ", "Give the key through its own option"],
     ),
     # --- credentials: what is in them
@@ -305,7 +309,11 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         c(ca_certificate="@ca", crl="@other ca's crl"),
         ["expected a CRL of every CA", "found none of CN=Some CA", "Add its CRL"],
     ),
-    "a CRL in DER": (CREDENTIAL, c(ca_certificate="@ca", crl_path="@path:crl der"), ["found a CRL in DER", "openssl crl -inform der"]),
+    "a certificate in DER as the CRL": (
+        CREDENTIAL,
+        c(ca_certificate="@ca", crl_path="@path:certificate der"),
+        ["found a certificate in DER"],
+    ),
     "a revoked certificate": (
         CREDENTIAL,
         c(ca_certificate="@ca", crl="@crl that revokes"),

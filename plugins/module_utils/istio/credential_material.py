@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from ..problems import Problem, Rejected
-from ..tls import ca_checks, checks, facts, material, revocation_checks
+from ..tls import ca_checks, checks, facts, forms, material, revocation_checks
 from ..tls.certificate_checks import TOLERANCE
 from .credential import read_as_istiod, reading_problems
 
@@ -98,6 +98,9 @@ def check_material(
             given["certificate"] = Source(bundle.chain_pem, bundle_source.where)
             given["private_key"] = Source(bundle.key_pem, bundle_source.where)
 
+    if stored:
+        given = _converted(given)
+
     def parsed(part: str, parse: Callable[[bytes, str], T]) -> T | None:
         source = given.get(part)
         return attempt(lambda: parse(source.data, source.where)) if source else None
@@ -143,6 +146,18 @@ def check_material(
     return Checked(
         parts, facts.describe(chain, now) if chain else None, facts.describe(cas, now) if cas else None, tuple(problems), tuple(unusable)
     )
+
+
+def _converted(given: Mapping[str, Source]) -> dict[str, Source]:
+    """The parts in PEM, from whatever form they were brought in; what cannot be converted as it is."""
+    key = given["private_key"].data if "private_key" in given else None
+    convert: dict[str, Callable[[bytes], bytes]] = {
+        "certificate": lambda data: forms.certificates_as_pem(data, key=key),
+        "ca_certificate": forms.certificates_as_pem,
+        "private_key": forms.key_as_pem,
+        "crl": forms.crls_as_pem,
+    }
+    return {part: Source(convert[part](source.data), source.where) if part in convert else source for part, source in given.items()}
 
 
 def judge_data(secret_data: Mapping[str, bytes], demands: Demands, *, now: datetime, where: str) -> tuple[Problem, ...]:

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 from ..problems import Problem, Rejected
 from .certificate import Certificate
 from .lenient import strict_copy
-from .pem import CERTIFICATE_LABELS, CRL_LABELS, PRIVATE_KEY_LABELS, Block, limit, reject_defects, rejected, scan
+from .pem import (
+    CERTIFICATE_LABELS,
+    CRL_LABELS,
+    PRINT_CERTIFICATES,
+    PRIVATE_KEY_LABELS,
+    Block,
+    is_pkcs7,
+    limit,
+    reject_defects,
+    rejected,
+    scan,
+)
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -60,7 +71,9 @@ def read_chain(data: bytes, *, where: str) -> tuple[Certificate, ...]:
             )
         if block.label in CERTIFICATE_LABELS:
             certificate = parse_certificate(block.der())
-            if isinstance(certificate, str):
+            if is_pkcs7(block.der()):
+                problems.append(_unreadable(block, where, "is a PKCS#7 bundle under another label", f"Convert it: {PRINT_CERTIFICATES}"))
+            elif isinstance(certificate, str):
                 problems.append(_unreadable(block, where, certificate, "Fetch the certificate again from where it was issued"))
             else:
                 certificates.append(certificate)

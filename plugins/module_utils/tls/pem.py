@@ -40,6 +40,7 @@ PRIVATE_KEY_LABELS = frozenset(
     }
 )
 CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE"})
+PKCS7_LABELS = frozenset({"PKCS7", "PKCS #7 SIGNED DATA", "CMS"})
 CRL_LABELS = frozenset({"X509 CRL"})
 
 
@@ -165,6 +166,8 @@ def _blocks(data: bytes) -> Found:
     if defects:
         return Found("; ".join(defects[:3]), "Give the file whole, each boundary on a line of its own")
     labels = sorted({_plain(block.label) for block in blocks})
+    if any(block.label in PKCS7_LABELS for block in blocks):
+        return Found("a PKCS#7 bundle in PEM (PKCS7)", f"Convert it: {PRINT_CERTIFICATES}")
     return Found(f"PEM of another kind ({', '.join(labels)})", "Look whether the files were mixed up")
 
 
@@ -187,6 +190,14 @@ def _binary(data: bytes, text: bytes) -> Found | None:
     return None
 
 
+PRINT_CERTIFICATES = "openssl pkcs7 -print_certs -in FILE -out FILE.pem"
+
+
+def is_pkcs7(der: bytes | None) -> bool:
+    """Whether it begins as PKCS#7's signed data, in DER or BER."""
+    return der is not None and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" in der[:24] and der[:1] == b"\x30"
+
+
 _CONVERT = {
     "a certificate": "openssl x509 -inform der",
     "a private key": "openssl pkey -inform der",
@@ -204,7 +215,7 @@ def der_kind(data: bytes) -> str | None:
     head = data[:64]
     if b"\x02\x01\x03\x30" in head[:12] and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07" in head:
         return "PKCS#12"
-    if b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" in head[:24]:
+    if is_pkcs7(data):
         return "a PKCS#7 bundle"
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
