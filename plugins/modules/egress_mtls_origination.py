@@ -56,7 +56,8 @@ options:
             - The external service's DNS name, as clients ask for it. Required with O(state=present).
             - An international name is written in its V(xn--) form (IDNA 2008), in which clients ask for it.
             - Wildcards are refused, because the gateway has to know which server to connect to and which name to verify.
-            - In other modules O(host) is the URL of the API server. A URL is taken for that here, too; see O(api_server).
+            - In other modules O(host) is the URL of the API server. A URL is taken for that here, too, where no service is made that needs a
+              host (with O(services) or O(state=absent)); see O(api_server).
           type: str
         namespace:
           description:
@@ -558,9 +559,13 @@ def result(one: Origination, unit: Unit) -> dict[str, Any]:
 
 
 def two_hosts(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of the services, and those of the API client: here `host` is the service's, unless it is a URL."""
+    """The arguments of the services, and those of the API client: here `host` is the service's, unless it is a URL.
+
+    One service that is to be made needs a host of its own, so that a URL is no API server's there, but refused as a host.
+    """
     given = params["host"] or ""
-    is_url = given.startswith(("http://", "https://"))
+    needed = bool(params.get("name")) and params.get("state") != "absent"
+    is_url = given.startswith(("http://", "https://")) and not needed
     return {**params, "host": None if is_url else params["host"]}, {**params, "host": params["api_server"] or (given if is_url else None)}
 
 

@@ -606,6 +606,11 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         eg(host="192.0.2.1"),
         ["host: expected a DNS name, found the address 192.0.2.1", "give the address in endpoints"],
     ),
+    "a URL as a service": (
+        EGRESS,
+        eg(host="https://a.example.com:8443/x"),
+        ["found 'https://a.example.com:8443/x': it is a URL. Write a.example.com"],
+    ),
     "a short service": (
         EGRESS,
         eg(host="nginx"),

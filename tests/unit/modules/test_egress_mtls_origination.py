@@ -21,6 +21,8 @@ from ansible_collections.meshops.istio.plugins.modules.egress_mtls_origination i
         ({"host": "a.example.com", "api_server": "https://api:6443"}, "a.example.com", "https://api:6443"),
         ({"host": "https://api:6443", "api_server": None}, None, "https://api:6443"),
         ({"host": "https://other:6443", "api_server": "https://api:6443"}, None, "https://api:6443"),
+        ({"name": "a", "state": "absent", "host": "https://api:6443", "api_server": None}, None, "https://api:6443"),
+        ({"name": "a", "state": "present", "host": "https://a.example.com", "api_server": None}, "https://a.example.com", None),
         ({"host": None, "api_server": None}, None, None),
     ],
 )
