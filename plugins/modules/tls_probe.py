@@ -560,7 +560,8 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.pods import 
 from ansible_collections.meshops.istio.plugins.module_utils.live.answers import hider
 from ansible_collections.meshops.istio.plugins.module_utils.live.curl import OUTPUT_KEPT, CurlError, Files, probe_by
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, explain, until
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES, VERSIONS, Request, Result, probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import FAILURES, VERSIONS, Request, Result
 from ansible_collections.meshops.istio.plugins.module_utils.live.tunnel import chosen
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected

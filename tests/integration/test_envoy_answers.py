@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, explain, until
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import Request
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import Request
 
 from .conftest import Mesh
 

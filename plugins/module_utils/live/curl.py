@@ -20,21 +20,9 @@ from typing import Any
 from ..problems import Problem, Rejected
 from ..tls import names
 from .answers import decode
-from .probe import (
-    _VERIFY_CODES,
-    BODY_LIMIT,
-    Request,
-    Result,
-    Stage,
-    _alert,
-    _alert_failure,
-    _context,
-    _covered,
-    _describe,
-    _Failed,
-    _joined,
-    check,
-)
+from .handshake import VERIFY_CODES, alert_failure, alert_name, covered, described, tls_context
+from .probe import joined
+from .request import BODY_LIMIT, Failed, Request, Result, Stage, check
 
 OUTPUT_KEPT = BODY_LIMIT + 256 * 1024
 """Bytes of curl's standard output that are of use: the response's head, and as much of the body as is looked at."""
@@ -85,7 +73,7 @@ def probe_by(run: Runner, files: Files | None = None) -> Callable[[Request], Res
         if problems:
             raise Rejected(problems)
         if request.scheme != "http":
-            _context(request)  # what is wrong with PEM content is told better here
+            tls_context(request)  # what is wrong with PEM content is told better here
         result = outcome(request, files, *run(*command(request, files, handshake_only=request.scheme == "tls")))
         if result.failure in _REFUSED_HERE and not result.peer_chain:
             nobody = _trusting(request)
@@ -334,18 +322,18 @@ def outcome(request: Request, files: Files, code: int, stdout: bytes, stderr: by
         shaken = request.scheme == "tls" and _seconds(told, "time_appconnect") > 0 and not _alert_in(message, before)
         if code and not shaken:
             raise _failure(request, files, code, message, told, before, seen)
-        if request.verify and request.scheme != "http" and chain and not _covered(request.host, chain):
+        if request.verify and request.scheme != "http" and chain and not covered(request.host, chain):
             for name in ("status", "headers", "text", "text_truncated"):
                 seen.pop(name, None)
-            raise _Failed("name_mismatch", f"the certificate is not valid for {request.host!r}")  # some take a common name for a name
-    except _Failed as failed:
+            raise Failed("name_mismatch", f"the certificate is not valid for {request.host!r}")  # some take a common name for a name
+    except Failed as failed:
         seen.update(failure=failed.failure, detail=failed.detail, alert=failed.alert)
     seen["stage"] = _stage(request, seen, told)
     shaken = request.scheme != "http" and _seconds(told, "time_appconnect") > 0
     seen["verified"] = request.verify and shaken and seen.get("failure") not in (*_REFUSED_HERE, "name_mismatch")
     if not seen.get("status"):
         seen.pop("text", None)
-    return Result(**seen, peer_chain=_describe(chain))
+    return Result(**seen, peer_chain=described(chain))
 
 
 def _tried(verbose: str) -> str | None:
@@ -426,7 +414,7 @@ def _response(stdout: bytes) -> dict[str, Any]:
         if not 100 <= int(status[1]) < 200 or int(status[1]) == 101:
             break
     pairs = [(name.strip(), value.strip()) for name, colon, value in (line.partition(":") for line in lines[1:]) if colon]
-    headers = _joined(pairs)
+    headers = joined(pairs)
     charset = re.search(r"charset=\"?([\w.-]+)", headers.get("content-type", ""), re.IGNORECASE)
     text = decode(rest[:BODY_LIMIT], charset and charset[1])
     return {"status": int(status[1]), "headers": headers, "text": text, "text_truncated": len(rest) > BODY_LIMIT}
@@ -450,12 +438,12 @@ def _stage(request: Request, seen: Mapping[str, Any], told: Mapping[str, str]) -
 
 def _failure(
     request: Request, files: Files, code: int, message: str, told: Mapping[str, str], verbose: str, seen: Mapping[str, Any]
-) -> _Failed:
+) -> Failed:
     """What an exit code means: https://curl.se/libcurl/c/libcurl-errors.html."""
     connected = _seconds(told, "time_connect") > 0 or bool(re.search(r"^\* (Connected to|ALPN|TLS|SSL)", verbose, re.MULTILINE))
     shaken = _seconds(told, "time_appconnect") > 0
     if code == 6:
-        return _Failed("name_not_resolved", message)
+        return Failed("name_not_resolved", message)
     if code == 28:
         return _timeout(request, seen, connected=connected, shaken=shaken, resolved=_seconds(told, "time_namelookup") > 0)
     if code == 7:
@@ -463,21 +451,21 @@ def _failure(
     alert = _alert_in(message, verbose) if code != 98 else "certificate_required"
     if alert and request.scheme != "http":
         chain = shaken or "handshake, Certificate (11)" in verbose
-        return _alert_failure(alert, chain=chain, authenticated=bool(request.client_certificate or files.client_certificate))
+        return alert_failure(alert, chain=chain, authenticated=bool(request.client_certificate or files.client_certificate))
     if code in (51, 60):
         return _untrusted(message, told)
     ours = re.search(r"\(OUT\), TLS alert, ([a-z ]+) \(\d+\)", verbose, re.IGNORECASE)
     if ours and "handshake, Certificate (11)" in verbose and not shaken:
-        return _Failed(_OURS.get(ours[1].lower(), "certificate_invalid"), f"{message} (our TLS alert says {ours[1].lower()})")
+        return Failed(_OURS.get(ours[1].lower(), "certificate_invalid"), f"{message} (our TLS alert says {ours[1].lower()})")
     if code == 35 or (request.scheme != "http" and not shaken):
         return _no_handshake(message)
     if code in (1, 8) or (code == 56 and "chunk" in message.lower()):
-        return _Failed("http_malformed", f"what came is not an HTTP response ({message})")
+        return Failed("http_malformed", f"what came is not an HTTP response ({message})")
     if code in (18, 52, 55, 56):
         if seen.get("status"):
-            return _Failed("connection_reset", "the connection ended within the response's body")
+            return Failed("connection_reset", "the connection ended within the response's body")
         hint = "; in TLS 1.3 a refused client certificate can look like this" if seen.get("protocol") == "TLSv1.3" else ""
-        return _Failed("connection_reset", f"the connection ended before a response came{hint}")
+        return Failed("connection_reset", f"the connection ended before a response came{hint}")
     raise CurlError(f"curl did not make the request (exit code {code}: {message})")
 
 
@@ -490,52 +478,52 @@ def _alert_in(message: str, verbose: str) -> str | None:
     found = _ALERT.search(message.lower())
     if not found:  # the last thing that went wrong may be another one
         found = _ALERT.search("\n".join(re.findall(r"^\* OpenSSL.*", verbose, re.MULTILINE)).lower())
-    alert = found[1].replace(" ", "_") if found else _alert("", message.lower())
+    alert = found[1].replace(" ", "_") if found else alert_name("", message.lower())
     seen = [name.lower() for name in re.findall(r"\(IN\), TLS alert, ([A-Za-z ]+) \(\d+\)", verbose)]
     return alert or next((name.replace(" ", "_") for name in seen if name not in ("unknown", "close notify")), None)
 
 
-def _timeout(request: Request, seen: Mapping[str, Any], *, connected: bool, shaken: bool, resolved: bool) -> _Failed:
+def _timeout(request: Request, seen: Mapping[str, Any], *, connected: bool, shaken: bool, resolved: bool) -> Failed:
     if seen.get("status"):
-        return _Failed("http_timeout", f"the body did not end within {request.timeout:g} s")
+        return Failed("http_timeout", f"the body did not end within {request.timeout:g} s")
     if not connected:
         if not resolved:
-            return _Failed("name_not_resolved", f"no answer for {request.address or request.host} within {request.timeout:g} s")
-        return _Failed("connection_timeout", "the connection was not answered in time")
+            return Failed("name_not_resolved", f"no answer for {request.address or request.host} within {request.timeout:g} s")
+        return Failed("connection_timeout", "the connection was not answered in time")
     if request.scheme != "http" and not shaken:
-        return _Failed("tls_timeout", "the handshake was not answered in time")
-    return _Failed("http_timeout", f"there was no response within {request.timeout:g} s")
+        return Failed("tls_timeout", "the handshake was not answered in time")
+    return Failed("http_timeout", f"there was no response within {request.timeout:g} s")
 
 
-def _refused(message: str, verbose: str) -> _Failed:
+def _refused(message: str, verbose: str) -> Failed:
     """Newer versions tell the reason along the way, and no more than "Couldn't connect to server" at the end."""
     reasons = re.findall(r"^\* (?:connect to .* failed|Immediate connect fail for .*): (.*)", verbose, re.MULTILINE)
     said = f"{message} ({reasons[-1].strip()})" if reasons and reasons[-1].strip() not in message else message
     lower = said.lower()
     if "timed out" in lower or "timeout" in lower:
-        return _Failed("connection_timeout", said)
+        return Failed("connection_timeout", said)
     if "no route" in lower or "unreachable" in lower:
-        return _Failed("unreachable", said)
+        return Failed("unreachable", said)
     if "reset by peer" in lower:
-        return _Failed("connection_reset", said)
-    return _Failed("connection_refused", said)
+        return Failed("connection_reset", said)
+    return Failed("connection_refused", said)
 
 
-def _untrusted(message: str, told: Mapping[str, str]) -> _Failed:
+def _untrusted(message: str, told: Mapping[str, str]) -> Failed:
     number = told.get("ssl_verify_result", "0")
     detail = re.sub(r"^SSL certificate problem: |^SSL: ", "", message)
-    if number.isdigit() and int(number) in _VERIFY_CODES:
-        return _Failed(_VERIFY_CODES[int(number)], detail)
+    if number.isdigit() and int(number) in VERIFY_CODES:
+        return Failed(VERIFY_CODES[int(number)], detail)
     found = (failure for failure, pattern in _UNTRUSTED if re.search(pattern, message, re.IGNORECASE))
-    return _Failed(next(found, "certificate_invalid"), detail)
+    return Failed(next(found, "certificate_invalid"), detail)
 
 
-def _no_handshake(message: str) -> _Failed:
+def _no_handshake(message: str) -> Failed:
     lower = message.lower().replace("_", " ")
     if re.search(r"wrong version number|packet length too long|record layer failure|http request|unknown protocol", lower):
-        return _Failed("not_tls", f"what came is not TLS ({message})")
+        return Failed("not_tls", f"what came is not TLS ({message})")
     if re.search(r"unsupported protocol|no protocols available|wrong ssl version|version too (low|high)|bad protocol version", lower):
-        return _Failed("protocol_version", f"no TLS version in common ({message})")
+        return Failed("protocol_version", f"no TLS version in common ({message})")
     if re.search(r"eof|ssl error syscall|reset by peer|recv failure|send failure|broken pipe|closed", lower):
-        return _Failed("connection_reset", "the connection ended during the handshake, without an alert")
-    return _Failed("handshake_failure", message)
+        return Failed("connection_reset", "the connection ended during the handshake, without an alert")
+    return Failed("handshake_failure", message)

@@ -14,7 +14,8 @@ from ..problems import Problem, Rejected
 from ..tls import names
 from .answers import MASK, Search, TooSlow, pattern_fault
 from .envoy_answers import cause
-from .probe import EXCERPT_LENGTH, FAILURES, Request, Result, probe
+from .probe import probe
+from .request import EXCERPT_LENGTH, FAILURES, Request, Result
 
 _SEARCH_SECONDS = 2.0
 

@@ -16,7 +16,8 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy import U
 from ansible_collections.meshops.istio.plugins.module_utils.live.answers import MASK, Search, TooSlow, decode, hider, pattern_fault
 from ansible_collections.meshops.istio.plugins.module_utils.live.envoy import read_page
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, hidden, judge
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import EXCERPT_LENGTH, Request, Result, probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import EXCERPT_LENGTH, Request, Result
 from ansible_collections.meshops.istio.tests.unit.live.servers import Server, http_once, listening
 
 

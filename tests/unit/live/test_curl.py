@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.live import curl
 from ansible_collections.meshops.istio.plugins.module_utils.live.curl import CurlError, Files, Runner, check_for_curl, command, probe_by
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import BODY_LIMIT, Request, Result, probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import BODY_LIMIT, Request, Result
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.tests.unit.live.servers import (
     OK,

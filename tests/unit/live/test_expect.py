@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, Verdict, check, explain, judge, until
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES, Request, Result
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import FAILURES, Request, Result
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 
 FINGERPRINT = ":".join(["ab"] * 32)

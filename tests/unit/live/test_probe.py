@@ -16,16 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.live import handshake, reach
 from ansible_collections.meshops.istio.plugins.module_utils.live import probe as probe_module
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import (
-    BODY_LIMIT,
-    EXCERPT_LENGTH,
-    FAILURES,
-    Request,
-    Result,
-    check,
-    probe,
-)
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import BODY_LIMIT, EXCERPT_LENGTH, FAILURES, Request, Result, check
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.tests.unit.live.servers import (
     OK,
@@ -194,13 +188,13 @@ def test_refused_certificate_is_shown(
     pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str, issue: Any, kept: bool
 ) -> None:
     if not kept:
-        chain, calls = probe_module._chain, []
+        chain, calls = handshake.served_chain, []
 
         def forgetful(secured: ssl.SSLSocket) -> tuple[bytes, ...]:
             calls.append(secured)
             return chain(secured) if len(calls) > 1 else ()
 
-        monkeypatch.setattr(probe_module, "_chain", forgetful)
+        monkeypatch.setattr(handshake, "served_chain", forgetful)
     leaf: Pair = issue(pki)
     chain_sent = ()
     if failure == "certificate_invalid":
@@ -553,7 +547,7 @@ def test_possible_requests() -> None:
 def test_every_failure_of_the_code_is_documented() -> None:
     import re
 
-    source = Path(probe_module.__file__).read_text(encoding="utf-8")
-    named = set(re.findall(r'_Failed\(\s*"(\w+)"', source)) | set(probe_module._VERIFY_CODES.values())
+    source = "".join(Path(room.__file__).read_text(encoding="utf-8") for room in (probe_module, reach, handshake))
+    named = set(re.findall(r'Failed\(\s*"(\w+)"', source)) | set(handshake.VERIFY_CODES.values())
     named |= {"protocol_version", "unrecognized_name", "certificate_invalid"}  # through variables
     assert named == set(FAILURES)

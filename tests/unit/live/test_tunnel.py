@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.live.expect import Expect, explain, until
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import Request, probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.probe import probe
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import Request
 from ansible_collections.meshops.istio.plugins.module_utils.live.tunnel import chosen
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.plugins.module_utils.proxy_choice import parse

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils import basic
-from ansible_collections.meshops.istio.plugins.module_utils.live.probe import FAILURES
+from ansible_collections.meshops.istio.plugins.module_utils.live.request import FAILURES
 from ansible_collections.meshops.istio.plugins.modules import tls_probe
 from ansible_collections.meshops.istio.tests.unit.live.servers import (
     OK,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.istio import egress_arguments, ingress_arguments
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks import problems as problems_of
-from ansible_collections.meshops.istio.plugins.module_utils.live import probe
+from ansible_collections.meshops.istio.plugins.module_utils.live import request as live_request
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.plugins.module_utils.tls import names
 from ansible_collections.meshops.istio.plugins.module_utils.tls.host_checks import check_hosts
@@ -158,8 +158,8 @@ def _by_credential(written: str, pki: Pki) -> str:
 
 
 def _by_probe(written: str) -> str:
-    request = probe.Request(written)
-    if problems := probe.check(request):
+    request = live_request.Request(written)
+    if problems := live_request.check(request):
         raise Rejected(problems)
     return str(request.sent_sni)
 
