@@ -318,8 +318,10 @@ from ansible_collections.meshops.istio.plugins.module_utils.arguments import (
     duration,
     system_roots,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import Wanted, plan_credential, refs
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of, read
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.usage import find_uses
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import Credential, shape_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import (
     PARTS,
@@ -330,6 +332,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_mat
     describe_data,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
+from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import deletion_problems
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors, warnings
 from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
@@ -505,6 +508,21 @@ def result(wanted: Wanted, checked: Checked | None, problems: list[Problem], uni
     return shown
 
 
+def warn_of_uses(call: Call, cluster: Cluster, wanted: list[Wanted], units: list[Unit]) -> None:
+    """Tells of Secrets that something still refers to, and that are to be deleted. In check mode an earlier task may be about to end that."""
+    going = [
+        plan.ref for ours, unit in zip(wanted, units, strict=True) if ours.absent for plan in unit.plans[:1] if plan.action == "deleted"
+    ]
+    if not going:
+        return
+    known = find_uses(cluster, going[0].namespace, call.notes)
+    found = [problem for ref in going for problem in deletion_problems(ref.name, ref.namespace, known)]
+    if call.check_mode:
+        call.notes += map(str, found)
+    else:
+        call.judge(found)
+
+
 def act(call: Call) -> dict[str, Any]:
     anchors: dict[Any, Any] = {}
     roots = Roots(*system_roots())
@@ -516,6 +534,7 @@ def act(call: Call) -> dict[str, Any]:
     taken, going = (frozenset(ref for ours in wanted if ours.absent is absent for __, ref in refs(ours)[:1]) for absent in (False, True))
     units = [plan_credential(ours, live, lambda data: describe_data(data, call.now), taken, going) for ours in wanted]
     call.judge(problems_of(units))
+    warn_of_uses(call, cluster, wanted, units)
     outcome = execute(cluster, units, check_mode=call.check_mode)
     details = call.params["details"]
     whole = details == "all" or (details == "auto" and len(wanted) <= WHOLE_FACTS_UP_TO)

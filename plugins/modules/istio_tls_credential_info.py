@@ -123,7 +123,9 @@ credentials:
       type: list
       elements: dict
     used_by:
-      description: What refers to it, with C(kind), C(namespace), C(name), C(field) and C(for) (V(pair) or V(ca)).
+      description:
+        - What refers to it, with C(group) (of the API, because there are two kinds of Gateways), C(kind), C(namespace), C(name), C(field) and C(for)
+          (V(pair) or V(ca)). Gateways and ListenerSets of the Kubernetes Gateway API are among it.
       type: list
       elements: dict
 notes:
@@ -140,14 +142,14 @@ from ansible_collections.meshops.istio.plugins.module_utils.arguments import dur
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.compare import owners
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import kept_by
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import read
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import DESTINATION_RULE, GATEWAY, SECRET, Ref
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import SECRET, Ref
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.usage import find_uses
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import READ_KEYS, decode, layout_of
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import Demands, describe_data, judge_data
 from ansible_collections.meshops.istio.plugins.module_utils.istio.names import CA_SUFFIX, metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
-from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import Use, uses
+from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import Use
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
 
@@ -199,9 +201,7 @@ def act(call: Call) -> dict[str, Any]:
         call.judge(metadata_problems({"kind": "Secret", "metadata": {"name": name, "namespace": namespace}}, where))
     cluster = call.connect()
     secrets = secrets_to_show(cluster, namespace, names)
-    gateways = list_where_allowed(cluster, GATEWAY, namespace, call.notes)
-    rules = list_where_allowed(cluster, DESTINATION_RULE, namespace, call.notes)
-    known = uses(gateways, rules)
+    known = find_uses(cluster, namespace, call.notes)
     shown = [show(name, namespace, secrets, known, demands, call) for name in names or sorted(secrets)]
     return {"changed": False, "credentials": shown}
 

@@ -61,6 +61,8 @@ NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "Network
 SIDECAR = Resource(_NETWORKING, "v1", "sidecars", "Sidecar")
 AUTHORIZATION_POLICY = Resource("security.istio.io", "v1", "authorizationpolicies", "AuthorizationPolicy")
 DAEMON_SET = Resource("apps", "v1", "daemonsets", "DaemonSet")
+API_GATEWAY = Resource("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
+LISTENER_SET = Resource("gateway.networking.k8s.io", "v1", "listenersets", "ListenerSet")
 SUBJECT_ACCESS_REVIEW = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 
 _BY_KIND = {

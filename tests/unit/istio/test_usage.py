@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import uses
+from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import GATEWAY_API, deletion_problems, gateway_api_uses, uses
 
 
 def gateway(*servers: dict[str, Any] | None, name: str = "g") -> dict[str, Any]:
@@ -131,9 +131,80 @@ def test_which_secrets_a_use_names(name: str, secret: str, namespace: str, named
 def test_as_result() -> None:
     [use, __] = uses([gateway(None, MUTUAL)], [])
     assert use.as_result() == {
+        "group": "networking.istio.io",
         "kind": "Gateway",
         "namespace": "apps",
         "name": "g",
         "field": "spec.servers[1].tls.credentialName",
         "for": "pair",
     }
+
+
+def api_gateway(*listeners: dict[str, Any], kind: str = "Gateway", **tls: Any) -> dict[str, Any]:
+    spec = {"listeners": [{"tls": listener} for listener in listeners], "tls": tls}
+    return {"kind": kind, "metadata": {"name": "g", "namespace": "apps"}, "spec": spec}
+
+
+REFS = {"certificateRefs": [{"name": "x"}]}
+TERMINATES_MUTUAL = {"options": {"gateway.istio.io/tls-terminate-mode": "MUTUAL"}}
+CA_REF = {"validation": {"caCertificateRefs": [{"name": "ca", "kind": "Secret", "group": ""}]}}
+L = "spec.listeners[0].tls.certificateRefs"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        (api_gateway(), []),
+        (api_gateway(REFS), [(f"{L}[0]", "pair", ("x",), "apps")]),
+        (api_gateway({"certificateRefs": [{"name": "x", "namespace": "certs", "kind": "Secret"}]}), [(f"{L}[0]", "pair", ("x",), "certs")]),
+        (
+            api_gateway({"certificateRefs": [{"name": "x"}, {"name": "y"}]}),
+            [(f"{L}[0]", "pair", ("x",), "apps"), (f"{L}[1]", "pair", ("y",), "apps")],
+        ),
+        (api_gateway({**REFS, "mode": "Passthrough"}), []),
+        (api_gateway({"certificateRefs": [{"name": "x", "kind": "Vault", "group": "acme.example"}]}), []),
+        (api_gateway({"certificateRefs": [{"name": "x", "kind": "ConfigMap"}]}), []),
+        (api_gateway({**REFS, **TERMINATES_MUTUAL}), [(f"{L}[0]", "pair", ("x",), "apps"), (f"{L}[0]", "ca", ("x-cacert", "x"), "apps")]),
+        (
+            api_gateway({**REFS, **TERMINATES_MUTUAL}, frontend={"default": CA_REF}),
+            [
+                (f"{L}[0]", "pair", ("x",), "apps"),
+                ("spec.tls.frontend.default.validation.caCertificateRefs[0]", "ca", ("ca-cacert", "ca"), "apps"),
+            ],
+        ),
+        (
+            api_gateway(frontend={"perPort": [{"port": 443, "tls": CA_REF}]}),
+            [("spec.tls.frontend.perPort[0].tls.validation.caCertificateRefs[0]", "ca", ("ca-cacert", "ca"), "apps")],
+        ),
+        (
+            api_gateway(frontend={"default": {"validation": {"caCertificateRefs": [{"name": "ca", "kind": "ConfigMap"}]}}}),
+            [("spec.tls.frontend.default.validation.caCertificateRefs[0]", "ca", ("ca",), "apps")],
+        ),
+        (
+            api_gateway(backend={"clientCertificateRef": {"name": "client"}}),
+            [("spec.tls.backend.clientCertificateRef", "pair", ("client",), "apps")],
+        ),
+        ({"kind": "Gateway", "metadata": {"name": "g"}}, []),
+    ],
+)
+def test_uses_in_the_gateway_api(manifest: dict[str, Any], expected: list[Any]) -> None:
+    found = gateway_api_uses([manifest], [])
+    assert [(use.field, use.lookup.role, use.lookup.names, use.lookup.namespace) for use in found] == expected
+    assert all(use.as_result()["group"] == GATEWAY_API for use in found)
+
+
+def test_listener_sets_use_secrets_too() -> None:
+    (use,) = gateway_api_uses([], [api_gateway(REFS, kind="ListenerSet")])
+    assert use.kind == "ListenerSet" and use.names("x", "apps") and not use.names("x", "certs")
+
+
+def test_a_deletion_tells_what_it_does_to_each_kind() -> None:
+    classic = uses([gateway({"mode": "SIMPLE", "credentialName": "x"})], [])
+    listeners = gateway_api_uses([api_gateway(REFS)], [])
+    assert deletion_problems("y", "apps", [*classic, *listeners]) == ()
+    (problem,) = deletion_problems("x", "apps", classic)
+    assert problem.severity == "warning" and "running proxies keep" in problem.message and "at once" not in problem.message
+    (problem,) = deletion_problems("x", "apps", listeners)
+    assert "Gateway apps/g (Gateway API), spec.listeners[0].tls.certificateRefs[0]" in problem.message and "at once" in problem.message
+    (problem,) = deletion_problems("x", "apps", [*classic, *listeners] * 5)
+    assert "more" not in problem.message, "each is told once"
