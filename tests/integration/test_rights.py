@@ -54,6 +54,8 @@ def role_in(
             subject.update(name=account, namespace=namespace)
         for rule in document.get("rules", []):
             rule["verbs"] = [verb for verb in rule["verbs"] if verb != without]
+        if "rules" in document:  # the API server takes no rule without verbs
+            document["rules"] = [rule for rule in document["rules"] if rule["verbs"]]
         moved.append(document)
     return moved
 
