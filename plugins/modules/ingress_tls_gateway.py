@@ -451,7 +451,15 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.gateways imp
 )
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute, owned, problems_of, read
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import GATEWAY, VIRTUAL_SERVICE, Ref, ref_of, resource_of
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import (
+    AUTHORIZATION_POLICY,
+    GATEWAY,
+    VIRTUAL_SERVICE,
+    Ref,
+    ref_of,
+    resource_of,
+)
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.surroundings import list_in, mesh_config, namespace_labels
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.workloads import Workloads, find_workloads
 from ansible_collections.meshops.istio.plugins.module_utils.istio.destinations import destination_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress import IngressGateway, manifests, required_credentials
@@ -463,6 +471,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks
     problems,
     workload_problems,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_surroundings import authorization_problems, discovery_problems
 from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
 from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
 
@@ -553,6 +562,7 @@ def look_around(call: Call, cluster: Cluster, gateway: IngressGateway) -> Worklo
     elsewhere = ports_of_others(gateway, others, workloads.workloads)
     services = services_in_front(cluster, workloads.namespaces, call.notes) if elsewhere else []
     call.judge(host_conflicts(gateway, others, workloads.workloads, services))
+    judge_surroundings(call, cluster, gateway, workloads)
     targets = read_destinations(cluster, gateway, call.notes)
     found = (
         *credential_problems(gateway, workloads.namespaces, live),
@@ -563,6 +573,19 @@ def look_around(call: Call, cluster: Cluster, gateway: IngressGateway) -> Worklo
         found = tuple(problem for problem in found if problem.code not in LATER)
     call.judge(found)
     return workloads
+
+
+def judge_surroundings(call: Call, cluster: Cluster, gateway: IngressGateway, workloads: Workloads) -> None:
+    """Tells what keeps requests from the gateway, as far as this login may look."""
+    policies = list_in(cluster, AUTHORIZATION_POLICY, [ROOT_NAMESPACE, *workloads.namespaces])
+    if policies is None:
+        call.notes.append("AuthorizationPolicies were not looked at: this login may not list them where the gateway runs")
+    services = services_in_front(cluster, workloads.namespaces, call.notes) if policies else []
+    call.judge(authorization_problems(gateway, workloads.workloads, policies or (), services, ROOT_NAMESPACE))
+    mesh = mesh_config(cluster, ROOT_NAMESPACE) or {}
+    if mesh.get("discoverySelectors"):
+        places = [gateway.namespace, *workloads.namespaces]
+        call.judge(discovery_problems(places, namespace_labels(cluster, places), mesh))
 
 
 def act(call: Call) -> dict[str, Any]:
