@@ -27,7 +27,18 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "reports"
 DEV, OLDEST = ".venv", ".venv-2.16"
 PYTHON = f"{DEV}/bin/python"
-PURE = ("problems.py", "proxy_choice.py", "masking.py", "arguments.py", "tls", "istio", "live", "cluster")
+PURE = (
+    "problems.py",
+    "proxy_choice.py",
+    "kubeconfig.py",
+    "memory_file.py",
+    "masking.py",
+    "arguments.py",
+    "tls",
+    "istio",
+    "live",
+    "cluster",
+)
 
 
 @dataclass(frozen=True)

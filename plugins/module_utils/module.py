@@ -52,6 +52,7 @@ class Call:
 
     def connect(self) -> Cluster:
         self.cluster = connect(self.params)
+        self.notes += self.cluster.notes
         return self.cluster
 
     def judge(self, problems: Iterable[Problem], *, on_invalid: str = "fail") -> None:

@@ -30,7 +30,7 @@ from .problems import Problem, Rejected
 SCHEMES = ("http", "https", "socks5", "socks5h")
 """socks5 and socks5h are the same to Go: the proxy looks the name up."""
 
-_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_PORTS: dict[str, int] = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _REMEDY = "write a URL such as http://proxy.example.com:3128 or socks5://127.0.0.1:1080"
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^:\[\]]*)):(?P<port>[^:\[\]]*)")
 

@@ -19,18 +19,20 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
 PACKAGE = "ansible_collections.meshops.istio.plugins"
 
-PURE = ("istio", "tls", "masking", "problems")
+PURE = ("istio", "tls", "masking", "kubeconfig", "proxy_choice", "problems")
 BELOW = {
     # room -> rooms below it
     "modules": ("module", "arguments", "cluster", "live", *PURE),
     "module": ("arguments", "cluster", "live", *PURE),
     "arguments": ("cluster", "live", *PURE),
-    "cluster": PURE,
-    "live": ("proxy_choice", *PURE),
+    "cluster": ("memory_file", *PURE),
+    "live": ("memory_file", *PURE),
     "istio": ("tls", "problems"),
     "masking": ("tls", "problems"),
     "tls": ("problems",),
+    "kubeconfig": ("problems",),
     "proxy_choice": ("problems",),
+    "memory_file": (),
     "problems": (),
     "doc_fragments": (),
 }
@@ -42,14 +44,16 @@ LIBRARIES = {
     "live": ("cryptography",),
     "istio": (),
     "masking": (),
+    "kubeconfig": (),
     "proxy_choice": (),
+    "memory_file": (),
     "tls": ("cryptography", "idna"),
     "problems": (),
     "doc_fragments": (),
 }
 ALLOWED_IN_PURE_ROOMS = (
     *("__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "ipaddress"),
-    *("itertools", "json", "math", "re", "string", "textwrap", "typing", "unicodedata", "urllib.parse", "warnings"),
+    *("itertools", "json", "math", "posixpath", "re", "string", "textwrap", "typing", "unicodedata", "urllib.parse", "warnings"),
 )
 """What computes only: no files, no network, no clock, no processes."""
 CLOCKS_AND_FILES = {"now", "today", "utcnow", "open", "print", "input", "exec", "eval", "__import__"}

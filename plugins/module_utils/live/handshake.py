@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import select
 import socket
 import ssl
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..memory_file import unnamed_file
 from ..problems import Problem, Rejected
 from ..tls import names
 from ..tls.pem import identify
@@ -95,7 +95,7 @@ def _load_client(context: ssl.SSLContext, certificate: bytes, key: bytes | None,
             )
         )
     try:
-        with _unnamed_file(certificate) as certificate_file, _unnamed_file(certificate if key is None else key) as key_file:
+        with unnamed_file(certificate) as certificate_file, unnamed_file(certificate if key is None else key) as key_file:
             context.load_cert_chain(certificate_file, key_file, answer)
     except (OSError, ValueError) as error:  # through a pipe OpenSSL's own reasons are lost in a failed seek
         reason = _reason(error) if isinstance(error, (ssl.SSLError, ValueError)) else "perhaps they do not belong together"
@@ -135,28 +135,6 @@ def _unreadable(certificate: bytes, key: bytes | None, reason: str) -> Problem:
 
 def _reason(error: Exception) -> str:
     return (getattr(error, "reason", None) or str(error)).split(" (_ssl.c")[0]
-
-
-@contextlib.contextmanager
-def _unnamed_file(content: bytes) -> Iterator[str]:
-    """A path from which `ssl`, which takes nothing but paths, reads content that no directory ever holds."""
-    if hasattr(os, "memfd_create"):
-        reading = os.memfd_create("pem")
-        os.write(reading, content)
-    else:  # a pipe, as a shell's <(...) is; what fits into none is no key
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        try:
-            if os.write(writing, content) < len(content):
-                raise ValueError("too long")
-        except BlockingIOError:
-            raise ValueError("too long") from None
-        finally:
-            os.close(writing)
-    try:
-        yield f"/dev/fd/{reading}"
-    finally:
-        os.close(reading)
 
 
 def shake_hands(

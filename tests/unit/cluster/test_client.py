@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 import yaml
-from ansible_collections.meshops.istio.plugins.module_utils.cluster import client
+from ansible_collections.meshops.istio.plugins.module_utils.cluster import access, client
+from ansible_collections.meshops.istio.plugins.module_utils.cluster import login as logins
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import (
     ApiError,
     Cluster,
@@ -38,9 +39,20 @@ GATEWAY_MANIFEST = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "
 Answer = urllib3.exceptions.HTTPError | SimpleNamespace
 
 
+class Response(SimpleNamespace):
+    """An answer whose body is still to be read."""
+
+    def stream(self, size: int) -> Iterator[bytes]:
+        yield self.data
+
+    def release_conn(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def answer(status: int, body: Any = None, **headers: str) -> SimpleNamespace:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return SimpleNamespace(status=status, data=data, headers=urllib3.HTTPHeaderDict(headers))
+    return Response(status=status, data=data, headers=urllib3.HTTPHeaderDict(headers))
 
 
 def status(code: int, message: str, reason: str = "", *, causes: list[dict[str, str]] | None = None, **headers: str) -> SimpleNamespace:
@@ -48,8 +60,8 @@ def status(code: int, message: str, reason: str = "", *, causes: list[dict[str, 
     return answer(code, {**body, "details": {"causes": causes or []}}, **headers)
 
 
-def found(kind: str = "Secret", **body: Any) -> SimpleNamespace:
-    return answer(200, {"apiVersion": "v1", "kind": kind, **body})
+def found(kind: str = "Secret", name: str = "a", **body: Any) -> SimpleNamespace:
+    return answer(200, {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"}, **body})
 
 
 def page(*names: str, token: str = "") -> SimpleNamespace:
@@ -100,7 +112,7 @@ TIMEOUT = urllib3.exceptions.ReadTimeoutError(None, "/", "Read timed out.")  # t
 
 
 def test_requests_are_what_the_api_takes() -> None:
-    one, pool, __ = cluster(found())
+    one, pool, __ = cluster(found(), found(), found("Gateway", "g"), found())
     one.get(SECRET, "n", "a")
     one.apply(SECRET, SECRET_MANIFEST)
     one.apply(GATEWAY, GATEWAY_MANIFEST, force=True, dry_run=True)
@@ -397,11 +409,9 @@ def written(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No login of this machine's is looked at."""
-    from kubernetes.config import kube_config
-
     for name in ("KUBECONFIG", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "no-such-config"))
+    monkeypatch.setenv("HOME", str(tmp_path / "no-such-home"))
 
 
 def where(one: Cluster) -> tuple[str, str]:
@@ -448,21 +458,24 @@ def test_several_kubeconfigs_are_merged(written: Callable[..., str]) -> None:
 
 
 def test_the_pods_own_service_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: Callable[..., str]) -> None:
-    """Read from the files that every pod has, once nothing else names a cluster."""
-    from kubernetes import config
-    from kubernetes.config.incluster_config import InClusterConfigLoader
-
-    (tmp_path / "token").write_text("in-pod")
+    """Read from the files that every pod has, once nothing else names a cluster; said where there is another login that one may have meant."""
+    (tmp_path / "token").write_text("in-pod\n")
     (tmp_path / "ca.crt").write_text(certificate())
+    monkeypatch.setattr(access, "_SERVICE_ACCOUNT", tmp_path)
     pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-
-    def load(client_configuration: Any) -> None:
-        InClusterConfigLoader(str(tmp_path / "token"), str(tmp_path / "ca.crt"), environ=pod).load_and_set(client_configuration)
-
-    monkeypatch.setattr(config, "load_incluster_config", load)
-    host, login = where(connect({}, {}))
-    assert (host, login.lower()) == ("https://10.0.0.1:443", "bearer in-pod")
-    assert where(connect({}, {"KUBECONFIG": written()}))[0] == "https://kube.example.com:6443", "KUBECONFIG comes first"
+    one = connect({}, pod)
+    assert where(one) == ("https://10.0.0.1:443", "Bearer in-pod") and not one.notes
+    assert where(connect({}, {**pod, "KUBERNETES_SERVICE_HOST": "fd00::1"}))[0] == "https://[fd00::1]:443"
+    assert where(connect({}, {**pod, "KUBECONFIG": written()}))[0] == "https://kube.example.com:6443", "KUBECONFIG comes first"
+    home = tmp_path / "home" / ".kube" / "config"
+    home.parent.mkdir(parents=True)
+    home.write_text(Path(written()).read_text())
+    both = connect({}, {**pod, "HOME": str(tmp_path / "home")})
+    assert where(both)[0] == "https://10.0.0.1:443"
+    assert "service account" in both.notes[0] and str(home) in both.notes[0]
+    assert where(connect({"context": "main"}, {**pod, "HOME": str(tmp_path / "home")}))[0] == "https://kube.example.com:6443"
+    (tmp_path / "token").unlink()
+    assert where(connect({}, {**pod, "HOME": str(tmp_path / "home")})) == ("https://kube.example.com:6443", "Bearer from-kubeconfig")
 
 
 def certificate() -> str:
@@ -490,18 +503,21 @@ def test_impersonation(options: dict[str, Any], environment: dict[str, str]) -> 
     assert one.login()[1:] == [("Impersonate-User", "jane"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b")]
 
 
-def test_a_token_that_was_refreshed_is_used_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the library that refreshes it, whenever it is asked for the login."""
-    from kubernetes.client.configuration import Configuration
-
-    tokens = iter(["Bearer first", "Bearer second"])
+def test_a_token_file_is_read_again_within_a_second_and_counts_before_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now = 100.0
-    monkeypatch.setattr(Configuration, "auth_settings", lambda self: {"BearerToken": {"value": next(tokens)}})
-    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now))
-    one = connect({"kubeconfig": kubeconfig()}, {})
+    monkeypatch.setattr(logins, "time", SimpleNamespace(monotonic=lambda: now))
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    one = connect({"kubeconfig": kubeconfig(tokenFile=str(path), token="beside")}, {})
+    path.write_text("second\n")
     assert one.login() == one.login() == [("Authorization", "Bearer first")]
     now = 101.0
     assert one.login() == [("Authorization", "Bearer second")]
+    path.unlink()
+    now = 102.0
+    assert one.login() == [("Authorization", "Bearer second")], "a file that is being replaced is no end of the login"
+    with pytest.raises(ConfigurationError, match=f"tokenFile of .*{path}"):
+        connect({"kubeconfig": kubeconfig(tokenFile=str(path))}, {})
 
 
 @pytest.mark.parametrize(
@@ -564,7 +580,13 @@ def test_what_is_wrong_with_the_options_is_one_sentence_without_secrets(options:
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("content", ["a: [1", "just words", "", "\t", "- 1\n- 2\n"])
+def test_an_empty_file_is_a_kubeconfig_without_a_context(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot load .*config: it names no current-context"):
+        connect({"kubeconfig": str(tmp_path / "config")}, {})
+
+
+@pytest.mark.parametrize("content", ["a: [1", "just words", "\t", "- 1\n- 2\n", "kind: Secret"])
 def test_files_that_are_no_kubeconfig(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config"
     path.write_text(content)
@@ -619,4 +641,4 @@ def test_nothing_of_the_login_is_in_a_repr() -> None:
 def test_every_option_that_names_a_secret_is_in_the_table_of_variables() -> None:
     from ansible_collections.meshops.istio.plugins.module_utils.arguments import AUTH_OPTIONS
 
-    assert AUTH_OPTIONS.keys() - {"proxy_headers"} == client._AUTH_ENVIRONMENT.keys()
+    assert AUTH_OPTIONS.keys() - {"proxy_headers"} == access._ENVIRONMENT.keys()

@@ -292,6 +292,7 @@ class Pool:
             data=b"".join(self.parts),
             headers=urllib3.HTTPHeaderDict(),
             close=close,
+            release_conn=close,
         )
 
 
