@@ -429,7 +429,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a context that is not there": (
         CREDENTIAL,
         {**ABSENT, "kubeconfig": KUBECONFIG, "context": "production"},
-        ["cannot load context 'production'", "Expected object with name production"],
+        ["cannot load context 'production'", "it has no context 'production' (its contexts: 'a')"],
     ),
     "a login program that is not there": (
         CREDENTIAL,
@@ -464,7 +464,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a proxy that is none": (
         CREDENTIAL,
         {**ABSENT, "host": "https://127.0.0.1:1", "api_key": "secret", "proxy": "nonsense"},
-        ["proxy: expected a URL such as"],
+        ["proxy: expected the URL of a proxy, found something else; write a URL such as"],
     ),
     "a CA file that is not there": (
         CREDENTIAL,
@@ -758,7 +758,6 @@ def away_from_clusters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("K8S_AUTH_") or name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     monkeypatch.setattr(module_start, "datetime", Clock)
 
 

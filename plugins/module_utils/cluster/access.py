@@ -110,7 +110,7 @@ def _base(chosen: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Ac
         if kubeconfig:
             raise ConfigurationError(f"kubeconfig: cannot read {place}; name an existing, readable file")
         place = "~/.kube/config (no kubeconfig, KUBECONFIG or host is set)"
-        raise ConfigurationError(f"cannot load {place}: there is no such file; pass kubeconfig, or host and api_key")
+        raise ConfigurationError(f"cannot load {place}: there is no such file; pass kubeconfig, or pass host and api_key")
     documents = [Document(_parsed(path), path) for path in paths if _exists(path)]
     return _read(documents, context, place), place, ()
 
@@ -137,7 +137,12 @@ def _parsed(path: str) -> Any:
         raise ConfigurationError(f"kubeconfig: cannot read {path} ({error.strerror}); name an existing, readable file") from None
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        found = f"{getattr(error, 'problem', None) or 'something else'}{f' in line {mark.line + 1}' if mark else ''}"
+        if mark is None:
+            raise ConfigurationError(
+                f"cannot load {path}: expected a kubeconfig (YAML with clusters, users and contexts), found something else; "
+                "check the file with `kubectl config view`"
+            ) from None
+        found = f"{getattr(error, 'problem', None) or 'something else'} in line {mark.line + 1}"
         raise ConfigurationError(
             f"cannot load {path}: expected a kubeconfig in YAML, found {found}; check the file with `kubectl config view`"
         ) from None

@@ -178,7 +178,10 @@ def _asked(plugin: Plugin, access: Access) -> Mapping[str, Any]:
         )
     except FileNotFoundError:
         hint = f": {_line(plugin.install_hint)}" if plugin.install_hint else ""
-        raise ConfigurationError(f"{what} cannot be asked: there is no such program here; install it{hint}") from None
+        raise ConfigurationError(
+            f"the kubeconfig's login failed: {what} cannot be asked, because there is no such program here; install it{hint}, "
+            "and see whether `kubectl auth whoami` works with it"
+        ) from None
     except subprocess.TimeoutExpired:
         raise ConfigurationError(f"{what} said nothing within {_PLUGIN_TIMEOUT:.0f} s; see whether it waits for an answer") from None
     except (OSError, ValueError) as error:
