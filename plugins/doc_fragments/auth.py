@@ -12,8 +12,11 @@ options:
   kubeconfig:
     description:
       - Path of a kubeconfig file (several, separated by V(:), are merged), or its content as a dictionary.
+      - It is read by kubectl's rules. Of several files the first that has a cluster, user or context of a name counts, and so does the first
+        C(current-context); relative paths are relative to the file that holds them; C(proxy-url), C(tls-server-name), C(tokenFile), C(as) and its
+        relatives and C(exec) are heeded; what kubectl refuses is refused. No login of a kubeconfig is sent to an V(http://) server.
       - E(K8S_AUTH_KUBECONFIG) and then E(KUBECONFIG) are used where it is not given.
-      - Where nothing names a cluster, the pod's own service account is used, or else C(~/.kube/config).
+      - Where nothing names a cluster, the pod's own service account is used, or else C(~/.kube/config). Where both are there, a note says which was used.
     type: raw
   context:
     description:
@@ -59,12 +62,13 @@ options:
     aliases: [key_file]
   proxy:
     description:
-      - URL of an HTTP proxy to the API server, or E(K8S_AUTH_PROXY). Where neither is given, the official client decides; from version 37
-        on it uses E(HTTPS_PROXY) and E(NO_PROXY).
+      - URL of a proxy to the API server (V(http://), V(https://) or V(socks5://)), or E(K8S_AUTH_PROXY).
+      - Where neither is given, the kubeconfig's C(proxy-url) counts, and then E(HTTPS_PROXY) (for an V(http://) server E(HTTP_PROXY)) as for kubectl.
+        The variables do not count for loopback addresses and C(localhost), nor for what E(NO_PROXY) covers. E(ALL_PROXY) is not looked at.
     type: str
   no_proxy:
     description:
-      - Comma-separated hosts that are reached without the proxy, or E(K8S_AUTH_NO_PROXY).
+      - Comma-separated hosts that are reached without the proxy, or E(K8S_AUTH_NO_PROXY). Counts for O(proxy), and in place of E(NO_PROXY).
     type: str
   proxy_headers:
     description:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which proxy a URL is reached through, by the rules of Go's programs (kubectl, istioctl): golang.org/x/net/http/httpproxy.
 
-    HTTPS_PROXY and https_proxy for https://, HTTP_PROXY and http_proxy for http://; of two spellings lower case counts
+    HTTPS_PROXY and https_proxy for https://, HTTP_PROXY and http_proxy for http://; of two spellings upper case counts
     a value without a scheme is an HTTP proxy; ALL_PROXY is not looked at
     localhost and loopback addresses are never asked through a proxy, nor is what NO_PROXY (no_proxy) covers:
       *                                     everything
@@ -13,7 +13,7 @@
       .example.com                          the names below it; example.com:6443 with that port alone
     in a CGI program (REQUEST_METHOD is set) HTTP_PROXY is a client's to choose, so it is refused
 
-Names are compared as they are written: nothing is looked up.
+Names are compared as they are written: nothing is looked up. Go's next release will let lower case count; today's kubectl does not.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ def from_environment(url: str, environment: Mapping[str, str]) -> Proxy | None:
     Rejected where they name something for it that is no proxy, though Go may pass over that: who sets a proxy means it to be used.
     """
     target = urlsplit(url)
-    variable = next((name for name in (f"{target.scheme}_proxy", f"{target.scheme.upper()}_PROXY") if environment.get(name)), None)
+    variable = next((name for name in (f"{target.scheme.upper()}_PROXY", f"{target.scheme}_proxy") if environment.get(name)), None)
     if target.scheme not in ("http", "https") or variable is None:
         return None
     if target.scheme == "http" and environment.get("REQUEST_METHOD"):
         problem = f"{variable} is not used in a CGI program (REQUEST_METHOD is set), where a client can choose it"
         raise Rejected(Problem("invalid_proxy", variable, problem, "unset REQUEST_METHOD or the proxy variable"))
-    if is_exempt(url, environment.get("no_proxy") or environment.get("NO_PROXY") or ""):
+    if is_exempt(url, environment.get("NO_PROXY") or environment.get("no_proxy") or ""):
         return None
     return parse(environment[variable], variable)
 

@@ -195,7 +195,7 @@ def _proxy(access: Access, chosen: Mapping[str, Any], environment: Mapping[str, 
             return None if no_proxy and proxy_choice.is_exempt(access.server, no_proxy) else proxy
         if access.proxy_url:
             return proxy_choice.parse(access.proxy_url, access.proxy_source, scheme_needed=True)
-        given = {**environment, **({"no_proxy": no_proxy} if no_proxy else {})}
+        given = {**environment, **({"NO_PROXY": no_proxy} if no_proxy else {})}
         return proxy_choice.from_environment(access.server, given)
     except Rejected as error:
         problem = error.problems[0]
