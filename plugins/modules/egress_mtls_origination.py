@@ -225,11 +225,13 @@ options:
             - Make a NetworkPolicy in each of O(client_namespaces) that lets its pods reach nothing but the cluster's DNS, istiod and the egress
               gateway. V(false) where nothing is said.
             - Policies add up, so other traffic is let through by policies of one's own. They need a network plugin that enforces them.
+            - The DNS is let through on the ports that its pods listen on, which its Services in the namespace of O(dns) tell, and at the addresses of
+              the nodes' caches (NodeLocal DNSCache), where the cluster has them.
             - Excludes O(direct_tls).
           type: bool
         dns:
           description:
-            - The pods of the cluster's DNS, for O(prevent_bypass).
+            - The pods of the cluster's DNS, for O(prevent_bypass). A port other than 53 is used as it is.
           type: dict
           suboptions: &pods
             namespace:
@@ -459,6 +461,7 @@ from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster, connect
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.cluster_dns import with_dns
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import Live, plan_absent, plan_present, read_live, take_snapshot
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
@@ -577,6 +580,7 @@ def act(call: Call) -> dict[str, Any]:
     labels, annotations = ({str(key): str(value) for key, value in (params[option] or {}).items()} for option in ("labels", "annotations"))
     call.judge(metadata_problems(manifests(originations[0], labels=labels, annotations=annotations)[0], "labels and annotations"))
     cluster = connect(login)
+    originations = with_dns(cluster, originations, call.notes)
     live = read_live(cluster, originations)
     if all(one.absent for one in originations):
         call.notes += [f"not read: {what}" for what in live.unread]

@@ -47,6 +47,10 @@ class PodGroup:
     namespace: str
     labels: Mapping[str, str]
     port: int
+    ports: tuple[tuple[str, int | str], ...] = ()
+    """(protocol, port or its name) of the pods, where they were found out; instead of `port`."""
+    caches: tuple[str, ...] = ()
+    """Addresses of caches on the node, for the DNS."""
 
 
 @dataclass(frozen=True)

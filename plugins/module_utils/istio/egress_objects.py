@@ -21,7 +21,7 @@ else: sidecars that see it originate nothing (`credentialName`) or wait 15 s for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .egress import ObjectName, Origination, Part
@@ -212,7 +212,7 @@ def _network_policy(origination: Origination) -> dict[str, Any]:
     left open: policies are enforced after the Service's port was translated.
     """
 
-    def to(namespace: str, pods: Mapping[str, str], *ports: tuple[str, int]) -> dict[str, Any]:
+    def to(namespace: str, pods: Mapping[str, str], *ports: tuple[str, int | str]) -> dict[str, Any]:
         rule: dict[str, Any] = {
             "to": [
                 {
@@ -230,8 +230,17 @@ def _network_policy(origination: Origination) -> dict[str, Any]:
         "podSelector": {},
         "policyTypes": ["Egress"],
         "egress": [
-            to(dns.namespace, dns.labels, ("UDP", dns.port), ("TCP", dns.port)),
+            to(dns.namespace, dns.labels, *(dns.ports or (("UDP", dns.port), ("TCP", dns.port)))),
+            *_caches(dns.caches),
             to(control_plane.namespace, control_plane.labels, ("TCP", control_plane.port)),
             to(gateway.namespace, gateway.selector),
         ],
     }
+
+
+def _caches(addresses: Sequence[str]) -> list[dict[str, Any]]:
+    """Caches run on the node's own network, where no labels of pods reach them."""
+    if not addresses:
+        return []
+    blocks = [{"ipBlock": {"cidr": f"{address}/{128 if ':' in address else 32}"}} for address in addresses]
+    return [{"to": blocks, "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.cluster_dns import with_dns
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import plan_absent, plan_present, read_live, take_snapshot
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
@@ -288,3 +289,54 @@ def test_absent_leaves_what_something_else_made() -> None:
     assert notes == ["Gateway istio-system/egress-nginx was not made for this service and stays"]
     (plan,) = plan_absent(gone, live, force=True, notes=notes).plans
     assert (plan.action, plan.problems) == ("deleted", ())
+
+
+# --- the DNS that prevent_bypass lets through
+
+
+def dns_rules(*objects: dict[str, Any], forbidden: tuple[tuple[str, str, str], ...] = (), **more: Any) -> tuple[list[Any], list[str]]:
+    """The policy's rules for the DNS, and the notes."""
+    notes: list[str] = []
+    closed = one(client_namespaces=["shop"], prevent_bypass=True, **more)
+    (found,) = with_dns(Api(*objects, forbidden=forbidden), [closed], notes)  # type: ignore[arg-type]
+    (policy,) = [made for made in manifests(found) if made["kind"] == "NetworkPolicy"]
+    rules = policy["spec"]["egress"][:-2]  # the last two are istiod's and the gateway's
+    return [[(port["protocol"], port["port"]) for port in rule["ports"]] for rule in rules], notes
+
+
+KUBE_DNS = thing(
+    "Service",
+    "kube-dns",
+    "kube-system",
+    spec={"selector": {"k8s-app": "kube-dns"}, "ports": [{"port": 53, "protocol": "UDP", "targetPort": 5353}]},
+)
+CACHE = thing("DaemonSet", "node-local-dns", "kube-system", spec={})
+BOTH = [("UDP", 53), ("TCP", 53)]
+
+
+def test_dns_as_it_is() -> None:
+    assert dns_rules(KUBE_DNS) == ([[("UDP", 5353)]], [])
+    assert dns_rules() == ([BOTH], [])
+    assert dns_rules(KUBE_DNS, dns={"port": 8053}) == ([[("UDP", 8053), ("TCP", 8053)]], [])
+    assert dns_rules(KUBE_DNS, CACHE) == ([[("UDP", 5353)], BOTH], [])
+    assert dns_rules(KUBE_DNS, CACHE, forbidden=(("get", "configmaps", "kube-system"),)) == ([[("UDP", 5353)], BOTH], [])
+
+
+def test_dns_without_rights() -> None:
+    forbidden = (("list", "services", "kube-system"), ("get", "daemonsets", "kube-system"), ("get", "configmaps", "kube-system"))
+    (ports,), notes = dns_rules(KUBE_DNS, CACHE, forbidden=forbidden)
+    assert {("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353), ("UDP", 8053), ("TCP", 8053)} == set(ports)
+    assert [note.split(" ")[0] for note in notes] == ["services", "whether"]
+
+
+def test_dns_is_read_only_for_prevent_bypass() -> None:
+    api = Api(KUBE_DNS, CACHE)
+    assert with_dns(api, [one()], []) == (one(),)  # type: ignore[arg-type]
+    assert api.asked == []
+
+
+def test_the_cache_is_let_through_by_its_address() -> None:
+    closed = one(client_namespaces=["shop"], prevent_bypass=True)
+    (found,) = with_dns(Api(CACHE), [closed], [])  # type: ignore[arg-type]
+    (policy,) = [made for made in manifests(found) if made["kind"] == "NetworkPolicy"]
+    assert policy["spec"]["egress"][1]["to"] == [{"ipBlock": {"cidr": "169.254.20.10/32"}}]
