@@ -342,7 +342,7 @@ def test_two_hundred_services(mesh: Mesh, partner: Partner) -> None:
             for event in mesh.requests_since(mark, "meshops-operator")
             if event["objectRef"].get("apiGroup", "").startswith("networking")
         )
-        kinds = ("destinationrules", "gateways", "networkpolicies", "serviceentries", "virtualservices", "workloadentries")
+        kinds = ("destinationrules", "gateways", "networkpolicies", "serviceentries", "sidecars", "virtualservices", "workloadentries")
         assert read == {(kind, "list"): 1 for kind in kinds}
     finally:
         gone = origination(mesh, {"services": [{"name": service["name"]} for service in services], "state": "absent"}).ok().results()[0]
