@@ -94,7 +94,9 @@ def check_material(
                     "give one of them",
                 )
             )
-        elif bundle := attempt(lambda: material.read_pkcs12(bundle_source.data, passphrase=pkcs12_passphrase, where=bundle_source.where)):
+        elif bundle := attempt(
+            lambda: material.read_pkcs12(bundle_source.data, passphrase=pkcs12_passphrase, hosts=demands.hosts, where=bundle_source.where)
+        ):
             given["certificate"] = Source(bundle.chain_pem, bundle_source.where)
             given["private_key"] = Source(bundle.key_pem, bundle_source.where)
 

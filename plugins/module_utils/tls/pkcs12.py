@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..problems import Problem, Rejected
+from . import encryption
 from .certificate import Certificate
 from .chain import chain_pem, from_x509, parse_certificate
+from .fields import elements
+from .names import covers
 from .paths import build_path
 from .pem import der_kind, identify, limit, rejected
-from .private_key import PrivateKey, passphrase_bytes, private_key
+from .private_key import PrivateKey, attempts, passphrase_bytes, private_key
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -45,10 +49,12 @@ class Pkcs12:
         return chain_pem(self.ca) or None
 
 
-def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, where: str) -> Pkcs12:
-    """The pair in a PKCS#12 bundle (.p12, .pfx). No passphrase and an empty one are tried alike.
+def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, hosts: Iterable[str] = (), where: str) -> Pkcs12:
+    """The pair in a PKCS#12 bundle (.p12, .pfx). No passphrase and an empty one are tried alike. Of several pairs, as Windows exports them, the
+    one whose certificate covers all of `hosts` is taken.
 
-    Rejected with `not_pkcs12`, `wrong_passphrase`, `pkcs12_without_key`, `pkcs12_without_certificate`, `certificate_unreadable`,
+    Rejected with `not_pkcs12`, `wrong_passphrase`, `several_private_keys`, `too_many_iterations`,
+    `pkcs12_without_key`, `pkcs12_without_certificate`, `certificate_unreadable`,
     `key_unreadable`.
     """
     limit(data, where)
@@ -56,6 +62,7 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, where: st
         found = identify(data)
         remedy = "Give PEM through the PEM options" if b"-----BEGIN" in data else found.remedy
         raise Rejected(Problem("not_pkcs12", where, f"expected a PKCS#12 bundle, found {found.what}", remedy))
+    encryption.limit_iterations(data, where)
     key, leaf, others = _load_pkcs12(data, passphrase_bytes(passphrase), where)
     if key is None:
         raise rejected(
@@ -82,9 +89,71 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, where: st
             "Export the bundle again",
         )
     good = [certificate for certificate in certificates if isinstance(certificate, Certificate)]
+    pairs = _pairs(data, passphrase_bytes(passphrase), good)
+    if len(pairs) > 1:
+        pair_key, first = _choose(pairs, tuple(hosts), where)
+        good = [first, *(certificate for certificate in good if certificate != first)]
     path, rest = build_path(good[0], good[1:])
     roots = tuple(certificate for certificate in path[1:] if certificate.is_self_signed)
     return Pkcs12(tuple(certificate for certificate in path if certificate not in roots), pair_key, roots, rest)
+
+
+Pair: TypeAlias = "tuple[PrivateKey, Certificate]"
+
+
+def _choose(pairs: Sequence[Pair], hosts: tuple[str, ...], where: str) -> Pair:
+    fitting = [pair for pair in pairs if hosts and all(covers(host, pair[1]) for host in hosts)]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(f"{certificate.label} (valid until {certificate.not_after:%Y-%m-%d})" for __, certificate in pairs[:5])
+    raise rejected(
+        "several_private_keys",
+        where,
+        f"expected one key pair, found {len(pairs)} key pairs in the bundle, "
+        + (f"{len(fitting) or 'none'} of which cover all of hosts" if hosts else "and no hosts to choose by")
+        + f": {names}{', …' if len(pairs) > 5 else ''}",
+        "Give hosts that one of the certificates covers, or export the pair that is meant alone",
+    )
+
+
+def _pairs(data: bytes, passphrase: bytes | None, certificates: Sequence[Certificate]) -> list[Pair]:
+    """Each key of the bundle that has a certificate in it. The library hands out one key alone, so the others are taken from the bags, each of
+    which is a key in PKCS#8; keys that are encrypted twice are not found."""
+    found: dict[bytes, Pair] = {}
+    for der in _key_bags(data):
+        for attempt in dict.fromkeys((passphrase or None, *attempts(passphrase or b""))):
+            try:
+                key = private_key(_load_key(der, attempt), None, "")
+            except Exception:  # noqa: S112  ValueError, Rejected and what the libraries raise; the bundle's main key was read
+                continue
+            owner = next((certificate for certificate in certificates if certificate.spki == key.spki), None)
+            if owner is not None:
+                found.setdefault(key.spki, (key, owner))
+            break
+    return list(found.values())
+
+
+def _load_key(der: bytes, passphrase: bytes | None) -> Any:
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+    return load_der_private_key(der, passphrase if encryption.of_der(der) else None, unsafe_skip_rsa_key_validation=True)
+
+
+_KEY_BAG, _SHROUDED_KEY_BAG = (bytes.fromhex(f"060b2a864886f70d010c0a010{number}") for number in (1, 2))
+
+
+def _key_bags(data: bytes) -> Iterator[bytes]:
+    """The PKCS#8 structures in the bags that are not encrypted as a whole, at most 20."""
+    at, count = 0, 0
+    while count < 20 and (at := data.find(_KEY_BAG[:-1], at)) >= 0:
+        at += len(_KEY_BAG)
+        if data[at - len(_KEY_BAG) : at] not in (_KEY_BAG, _SHROUDED_KEY_BAG):
+            continue
+        try:
+            yield next(elements(next(elements(data[at:]))[1]))[2]
+        except (ValueError, IndexError, StopIteration):
+            continue
+        count += 1
 
 
 def _load_pkcs12(data: bytes, passphrase: bytes | None, where: str) -> tuple[Any, x509.Certificate | None, list[x509.Certificate]]:
@@ -92,12 +161,12 @@ def _load_pkcs12(data: bytes, passphrase: bytes | None, where: str) -> tuple[Any
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
     code, what = "wrong_passphrase", "one that does not open it (or the bundle is damaged, or uses an outdated cipher such as RC2)"
-    attempts: tuple[bytes | None, ...] = (passphrase,)
+    tried: tuple[bytes | None, ...] = tuple(attempts(passphrase or b""))
     if not passphrase:
-        attempts, what = (None, b""), "none, and the bundle does not open without one"
+        tried, what = (None, b""), "none, and the bundle does not open without one"
     elif b"\0" in passphrase:
-        attempts, what = (), "one with a null byte"  # at which the library would abort
-    for attempt in attempts:
+        tried, what = (), "one with a null byte"  # at which the library would abort
+    for attempt in tried:
         try:
             return load_key_and_certificates(data, attempt)
         except UnsupportedAlgorithm:
