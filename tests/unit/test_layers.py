@@ -39,7 +39,7 @@ BELOW = {
 LIBRARIES = {
     "modules": (),
     "module": ("ansible",),
-    "arguments": ("certifi",),  # the roots that browsers trust, where it is there
+    "arguments": (),
     "cluster": ("kubernetes", "urllib3", "websocket", "yaml"),  # all but the first are what kubernetes itself needs
     "live": ("cryptography",),
     "istio": (),

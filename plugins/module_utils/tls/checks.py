@@ -14,14 +14,14 @@ of which the least is to be said counts.
 
 from __future__ import annotations
 
-import warnings as python_warnings
+import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 
-from ..problems import Problem, errors
+from ..problems import Problem, Rejected, errors
 from .certificate_checks import (
     TOLERANCE,
     Clock,
@@ -40,8 +40,9 @@ from .certificate_checks import (
     warning,
 )
 from .facts import rfc3339
+from .fields import canonical, fields
 from .host_checks import check_hosts
-from .material import Certificate, PrivateKey, fingerprint, from_x509
+from .material import Certificate, PrivateKey, fingerprint, from_der
 from .name_constraints import check_name_constraints
 from .paths import Store, Way, issuer_of, key_identifiers_differ, names_match, same_ca, signed_by, ways
 
@@ -56,23 +57,47 @@ class Roots:
     """PEM of those that this machine trusts; a company's may be among them."""
 
     @cached_property
-    def all(self) -> Store:
-        return Store(_parsed(self.system), self.of_browsers)
+    def _browsers(self) -> tuple[bytes, ...]:
+        return _blocks(self.public)
 
     @cached_property
-    def of_browsers(self) -> Store:
-        return Store(_parsed(self.public))
+    def _machines(self) -> tuple[bytes, ...]:
+        return _blocks(self.system)
+
+    def above(self, chain: Iterable[Certificate]) -> tuple[Certificate, ...]:
+        """Those that an issuer in the chain may be. Names are looked for in the bytes, since there are hundreds of roots to be parsed."""
+        found: dict[Certificate, None] = {}
+        for name in dict.fromkeys(fields(certificate.der).issuer_der for certificate in chain):
+            if name not in self._found:  # a fleet's certificates share their issuers
+                ders = dict.fromkeys(der for der in (*self._browsers, *self._machines) if name and name in der)
+                self._found[name] = tuple(root for der in ders for root in _parsed(der))
+            found.update(dict.fromkeys(self._found[name]))
+        return tuple(found)
+
+    @cached_property
+    def _found(self) -> dict[bytes, tuple[Certificate, ...]]:
+        return {}
+
+    def is_public(self, root: Certificate) -> bool:
+        return root.der in self._browsers or any(same_ca(root, each) for each in self.above([root]) if each.der in self._browsers)
 
 
-def _parsed(pem: bytes) -> tuple[Certificate, ...]:
-    from cryptography import x509
-
-    with python_warnings.catch_warnings():  # about a public root's serial number
-        python_warnings.simplefilter("ignore")
+def _blocks(pem: bytes) -> tuple[bytes, ...]:
+    """The certificates of a bundle in DER."""
+    found = []
+    for part in pem.split(b"-----BEGIN CERTIFICATE-----")[1:]:
         try:
-            return tuple(from_x509(certificate) for certificate in x509.load_pem_x509_certificates(pem)) if pem else ()
-        except ValueError:
-            return ()
+            found.append(binascii.a2b_base64(part.partition(b"-----END")[0]))
+        except binascii.Error:
+            continue
+    return tuple(found)
+
+
+def _parsed(der: bytes) -> tuple[Certificate, ...]:
+    try:
+        return (from_der(der, where="a root"),)
+    except Rejected:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,7 @@ class _Pair:
     @cached_property
     def anchors(self) -> Store:
         """Where ways may end; only looked at where a chain does not end in a root of its own."""
-        return Store(self.cas, self.roots.all) if self.trust_anchors is None else Store(self.trust_anchors)
+        return Store((*self.cas, *self.roots.above(self.chain)) if self.trust_anchors is None else self.trust_anchors)
 
 
 def check_server_pair(
@@ -125,7 +150,7 @@ def check_server_pair(
     clock = Clock(now, min_remaining, not_before_tolerance)
     pair = _pair(chain, key, "server", clock, trust_anchors, cas, roots, where)
     best = _best(pair)
-    public = best.anchor is not None and (roots or Roots()).of_browsers.holds(best.anchor) is not None
+    public = best.anchor is not None and pair.roots.is_public(best.anchor)
     return (
         *_check_pair(pair, best, key, key_where),
         *check_lifetime(pair.leaf, public, where),
@@ -466,7 +491,7 @@ def _check_visibly_complete(last: Certificate, alone: bool, where: str) -> Itera
         if description.access_method == AuthorityInformationAccessOID.CA_ISSUERS
     ]
     if above:
-        if _canonical(above[0]) == issuer_of(last):
+        if canonical(above[0].public_bytes()) == issuer_of(last):
             return  # the issuer issued itself: a root
         found = f"that {last.issuer}, which issued {last.label}, was itself issued by {above[0].rfc4514_string()} and is missing"
     elif alone and places:
@@ -479,9 +504,3 @@ def _check_visibly_complete(last: Certificate, alone: bool, where: str) -> Itera
         f"expected the intermediates behind the leaf, found {found}",
         "Append the intermediates, or give trust_anchors if the issuer is a root that every peer trusts",
     )
-
-
-def _canonical(name: object) -> object:
-    from .fields import canonical
-
-    return canonical(name.public_bytes())  # type: ignore[attr-defined]

@@ -71,6 +71,7 @@ class Fields:
     """The content of the signature's AlgorithmIdentifier: an OID, and perhaps parameters."""
     signature: bytes
     issuer: Name
+    issuer_der: bytes
     subject: Name
     key_algorithm: bytes
     """The OID of the public key's kind, without tag and length."""
@@ -92,14 +93,14 @@ def fields(der: bytes) -> Fields:
         return _fields(der)
     except (ValueError, IndexError):
         nobody = (((b"", 0, der),),)
-        return Fields(b"", b"", b"", nobody, nobody, b"")
+        return Fields(b"", b"", b"", nobody, b"", nobody, b"")
 
 
 def _fields(der: bytes) -> Fields:
     tbs, algorithm, signature = elements(_contents(der)[0])
     inner = [whole for tag, __, whole in elements(tbs[1]) if tag != 0xA0]  # [0] is the version, which old ones leave out
     key_algorithm = _contents(_contents(_contents(inner[5])[0])[0])[0]
-    return Fields(tbs[2], algorithm[1], signature[1][1:], canonical(inner[2]), canonical(inner[4]), key_algorithm)
+    return Fields(tbs[2], algorithm[1], signature[1][1:], canonical(inner[2]), inner[2], canonical(inner[4]), key_algorithm)
 
 
 @lru_cache(maxsize=4096)

@@ -93,7 +93,6 @@ class Store:
     """Certificates that a way may end at, found by name."""
 
     certificates: tuple[Certificate, ...]
-    more: Store | None = None
 
     @cached_property
     def _by_subject(self) -> Mapping[Name, Sequence[Certificate]]:
@@ -103,8 +102,7 @@ class Store:
         return found
 
     def named(self, name: Name) -> Sequence[Certificate]:
-        own = self._by_subject.get(name, ())
-        return [*own, *self.more.named(name)] if self.more is not None else own
+        return self._by_subject.get(name, ())
 
     def holds(self, certificate: Certificate) -> Certificate | None:
         """The same certificate, or else another one for its name and key."""
