@@ -279,7 +279,7 @@ credentials:
         - Of unchanged credentials in a large call only C(fingerprint_sha256), C(not_after) and C(days_left), and no warnings; see O(details).
       type: dict
     ca_certificate:
-      description: The same facts about the first CA certificate, where there is one.
+      description: The same facts about the first CA certificate that has not expired, where there is one.
       type: dict
     warnings:
       description: What is not an error but will be a problem, with codes and remedies.

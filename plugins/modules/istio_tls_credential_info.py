@@ -113,7 +113,7 @@ credentials:
         - Facts about the leaf certificate - C(fingerprint_sha256), C(serial), C(subject), C(sans), C(issuer), C(not_before), C(not_after), C(days_left).
       type: dict
     ca_certificate:
-      description: The same facts about the first CA certificate, where there is one.
+      description: The same facts about the first CA certificate that has not expired, where there is one.
       type: dict
     days_left:
       description: Days until the first of them expires, rounded down.

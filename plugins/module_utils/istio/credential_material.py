@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
@@ -146,7 +146,11 @@ def check_material(
     if key:
         parts["private_key"] = key.pem
     return Checked(
-        parts, facts.describe(chain, now) if chain else None, facts.describe(cas, now) if cas else None, tuple(problems), tuple(unusable)
+        parts,
+        facts.describe(chain, now) if chain else None,
+        facts.describe(_valid_first(cas, now), now) if cas else None,
+        tuple(problems),
+        tuple(unusable),
     )
 
 
@@ -160,6 +164,11 @@ def _converted(given: Mapping[str, Source]) -> dict[str, Source]:
         "crl": forms.crls_as_pem,
     }
     return {part: Source(convert[part](source.data), source.where) if part in convert else source for part, source in given.items()}
+
+
+def _valid_first(cas: Sequence[material.Certificate], now: datetime) -> list[material.Certificate]:
+    """A bundle lasts as long as the CAs that are valid: its facts are not those of an expired one."""
+    return sorted(cas, key=lambda ca: ca.not_after < now)
 
 
 def judge_data(secret_data: Mapping[str, bytes], demands: Demands, *, now: datetime, where: str) -> tuple[Problem, ...]:
@@ -186,7 +195,8 @@ def describe_data(secret_data: Mapping[str, bytes], now: datetime) -> dict[str, 
         if pem is None:
             continue
         try:
-            shown[what] = facts.describe(material.read_chain(pem, where=what), now)
+            found = material.read_chain(pem, where=what)
+            shown[what] = facts.describe(_valid_first(found, now) if what == "ca_certificate" else found, now)
         except Rejected as rejected:
             shown[what] = {"unreadable": rejected.problems[0].message}
     if reading.ca_crl:

@@ -250,6 +250,9 @@ def test_facts_of_live_data(pki: Pki, root: Issued, leaf: Issued, clients: Issue
     assert shown["certificate"]["common_name"] == HOST and shown["certificate"]["days_left"] == 90
     assert shown["ca_certificate"]["subject"] == "CN=Clients"
     assert describe_data({}, NOW) == {"keys": []}
+    old = pki.issue("Old", ca=True, days=(-300, -1))
+    bundle_shown = describe_data({"ca.crt": old.pem + clients.pem}, NOW)["ca_certificate"]
+    assert (bundle_shown["subject"], bundle_shown["chain"][0]["subject"]) == ("CN=Clients", "CN=Old"), "what it is good for"
     assert set(describe_data({"cert": b"rubbish", "key": b"x"}, NOW)["certificate"]) == {"unreadable"}
 
 
