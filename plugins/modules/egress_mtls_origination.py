@@ -156,7 +156,7 @@ options:
         resolution:
           description:
             - How the gateway finds the service. V(DNS), the default, resolves O(host) or the endpoints' names, and spreads the load over every
-              address of the answer; connections to an address end when the answers name it no more. V(STATIC) takes the endpoints' addresses.
+              address of the answer; what the answers name no more is drained. V(STATIC) takes the endpoints' addresses.
             - V(DNS_ROUND_ROBIN) is for servers behind many changing addresses, such as managed databases and object stores. New connections go
               to the first address of the latest answer, and open ones stay whatever DNS says. It takes one endpoint at most.
             - V(NONE) connects to the address that the client asked for. Sidecars can do so, a gateway cannot.
