@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from .choice import title
 from .names import subset_of
 from .workload import Workload
 
 Manifest = Mapping[str, Any]
-Match = bool | None
+Match: TypeAlias = "bool | None"
 """Whether requests match: all, none, or it depends (None)."""
 
 _GATEWAY_API = "gateway.networking.k8s.io/gateway-name"
@@ -133,13 +133,6 @@ def _matches(rule: Manifest | None, request: Request, clients: str | None) -> Ma
     )
 
 
-_SOURCES: dict[str, Callable[[str, Request, str | None], Match]] = {
-    "namespaces": lambda value, request, clients: _namespace(value, request, clients),
-    "principals": lambda value, request, clients: _principal(value, request, clients),
-    "serviceAccounts": lambda value, request, clients: _service_account(value, request, clients),
-}
-
-
 def _source(source: Manifest, request: Request, clients: str | None) -> Match:
     return _all(
         _field(name, values, lambda name, value: _SOURCES[name](value, request, clients), _SOURCES) for name, values in source.items()
@@ -229,3 +222,10 @@ def _host(pattern: str, request: Request) -> Match:
 
 def _port(pattern: str, request: Request) -> Match:
     return pattern == str(request.port) if isinstance(request.port, int) else None
+
+
+_SOURCES: dict[str, Callable[[str, Request, str | None], Match]] = {
+    "namespaces": _namespace,
+    "principals": _principal,
+    "serviceAccounts": _service_account,
+}

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Envoy answers in its own name, and what is behind it. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details"""
+"""What Envoy answers in its own name, and what is behind it.
+
+https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details"""
 
 from __future__ import annotations
 

@@ -384,11 +384,11 @@ def _check_spare(pair: _Pair, best: Way) -> Iterator[Problem]:
         if certificate in used:
             continue
         twin = next((each for each in best.whole if same_ca(each, certificate)), None)
-        namesake = next((each for each in best.path if _names_another_key(each, certificate)), None)
+        child = next((each for each in best.path if _names_another_key(each, certificate)), None)
         if twin is not None or certificate in elsewhere:
             yield from _check_alternative(pair, best, certificate, twin)
-        elif namesake is not None:
-            yield _namesake(pair, best, namesake, certificate)
+        elif child is not None:
+            yield _namesake(pair, best, child, certificate)
         else:
             yield warning(
                 "chain_contains_unrelated",

@@ -100,73 +100,6 @@ def named_twice(kit: Kit) -> tuple[Issued, Issued]:
 
 
 # name, the case, the code where Envoy refuses the client
-CASES: list[tuple[str, Callable[[Kit], Case], str | None]] = [
-    ("a chain", lambda k: Case([k.leaf, k.intermediate], [k.root]), None),
-    ("an intermediate alone as CA", lambda k: Case([k.leaf], [k.intermediate]), None),
-    ("an issuer missing", lambda k: Case([k.leaf], [k.root]), "chain_incomplete"),
-    ("a stranger", lambda k: Case([k.leaf, k.intermediate], [k.stranger]), "chain_incomplete"),
-    ("intermediates in another order", lambda k: other_order(k), None),
-    # what stands in the bundle
-    ("a pinned certificate", lambda k: Case([k.pinned], [k.pinned]), None),
-    ("another certificate of the pinned one's name", lambda k: Case([k.issue("pinned", key="P-256#x")], [k.pinned]), "chain_incomplete"),
-    ("a pinned certificate with an issuer", lambda k: Case([k.leaf], [k.leaf]), None),
-    ("another one of the same issuer", lambda k: Case([k.issue("b", k.intermediate), k.intermediate], [k.leaf]), "chain_incomplete"),
-    ("a pinned certificate that has expired", lambda k: Case([old := k.issue("old", days=(-9, -1))], [old]), "ca_expired"),
-    ("a CA that may not sign", lambda k: k.below(k.ca("No", usage=("crl_sign",))), "ca_is_no_ca"),
-    ("an expired CA", lambda k: k.below(k.ca("Old", days=(-9, -1))), "ca_expired"),
-    ("an expired CA beside the one that is needed", lambda k: k.below(k.root, k.ca("Old", days=(-9, -1))), None),
-    ("a CA that is valid tomorrow", lambda k: k.below(k.ca("New", days=(1, 9))), "not_yet_valid"),
-    ("a CA twice", lambda k: k.below(k.root, k.root), None),
-    ("the expired certificate of the CA first", lambda k: Case([k.issue("b", k.root)], [k.old_root, k.root]), "ca_superseded"),
-    ("an expired intermediate beside the root", lambda k: Case([k.leaf, k.intermediate], [k.old_intermediate, k.root]), "ca_superseded"),
-    ("two keys of one name", lambda k: two_keys(k), "ca_same_name"),
-    # keys and signatures of CAs
-    ("P-224", lambda k: k.below(k.ca("C", key="P-224")), None),
-    ("P-384", lambda k: k.below(k.ca("C", key="P-384")), None),
-    ("P-521", lambda k: k.below(k.ca("C", key="P-521")), None),
-    ("Ed25519", lambda k: Case([k.issue("b", ca := k.ca("C", key="Ed25519"))], [ca]), None),
-    ("secp256k1", lambda k: k.below(k.ca("C", key="secp256k1")), "key_unsupported"),
-    ("RSA 1024", lambda k: k.below(k.ca("C", key="RSA 1024")), None),
-    ("PSS, SHA-256 and 32", lambda k: k.below(k.rsa, **pss(32)), None),
-    ("PSS, SHA-384 and 48", lambda k: k.below(k.rsa, **pss(48, hashes.SHA384())), None),
-    ("PSS, SHA-512 and 64", lambda k: k.below(k.rsa, **pss(64, hashes.SHA512())), None),
-    ("PSS, SHA-256 and 20", lambda k: k.below(k.rsa, **pss(20)), "signature_rarely_accepted"),
-    ("PSS, SHA-256 and 222", lambda k: k.below(k.rsa, **pss(222)), "signature_rarely_accepted"),
-    ("PSS, SHA-224 and 28", lambda k: k.below(k.rsa, **pss(28, hashes.SHA224())), "signature_rarely_accepted"),
-    ("SHA-3", lambda k: k.below(k.rsa, digest=hashes.SHA3_256()), "signature_rarely_accepted"),
-    ("a root signed with PSS and 20", lambda k: k.below(k.ca("P", key="RSA 2048#ca", **pss(20))), None),
-    ("an intermediate signed with PSS and 20", lambda k: odd_intermediate(k, alone=False), "weak_signature"),
-    ("the same as the only CA", lambda k: odd_intermediate(k, alone=True), None),
-    # several ways
-    ("a cross-signed root that has expired", lambda k: Case([k.leaf, k.intermediate, public_ca(k)[1]], [k.root]), None),
-    ("the same and the root", lambda k: Case([k.leaf, k.intermediate, public_ca(k)[1], k.root], [k.root]), None),
-    ("the root and the same", lambda k: Case([k.leaf, k.intermediate, k.root, public_ca(k)[1]], [k.root]), None),
-    ("the expired intermediate first", lambda k: Case([k.leaf, k.old_intermediate, k.intermediate], [k.root]), "expired_not_needed"),
-    ("the expired intermediate alone", lambda k: Case([k.leaf, k.old_intermediate], [k.root]), "expired"),
-    ("the issuer behind its namesake", lambda k: twins(k, 0, 1), "chain_order"),
-    ("the issuer before its namesake", lambda k: twins(k, 1, 0), None),
-    ("names of other case and spaces", lambda k: cased(k, "CORP issuing ca"), None),
-    ("names that differ", lambda k: cased(k, "Corp-Issuing CA"), "chain_incomplete"),
-    ("another key's identifier", lambda k: identifiers(k), "key_identifier_mismatch"),
-    # CRLs
-    ("a CRL", lambda k: Case([k.issue("b", k.root)], [k.root], [k.pki.crl(k.root)]), None),
-    ("no CRL of the CA", lambda k: Case([k.issue("b", k.root)], [k.root, k.stranger], [k.pki.crl(k.stranger)]), "crl_incomplete"),
-    (
-        "no CRL of an expired CA",
-        lambda k: Case([k.issue("b", k.root)], [k.ca("Old", days=(-9, -1)), k.root], [k.pki.crl(k.root)]),
-        None,
-    ),
-    ("an expired CRL", lambda k: Case([k.issue("b", k.root)], [k.root], [k.pki.crl(k.root, days=(-9, -1))]), "crl_expired"),
-    (
-        "an expired and a new CRL",
-        lambda k: Case([k.issue("b", k.root)], [k.root], [k.pki.crl(k.root, days=(-9, -1)), k.pki.crl(k.root)]),
-        None,
-    ),
-    ("a CRL that begins in an hour", lambda k: early_crl(k), "crl_not_yet_valid"),
-    ("a certificate that begins in an hour", lambda k: k.below(k.root, days=(1 / 24, 9)), "not_yet_valid"),
-]
-
-
 def other_order(kit: Kit) -> Case:
     second = kit.ca("Second", kit.intermediate)
     return Case([kit.issue("b", second), kit.intermediate, second], [kit.root])
@@ -196,6 +129,73 @@ def identifiers(kit: Kit) -> Case:
 
 def early_crl(kit: Kit) -> Case:
     return Case([kit.issue("b", kit.root)], [kit.root], [kit.pki.crl(kit.root, days=(1 / 24, 9))])
+
+
+CASES: list[tuple[str, Callable[[Kit], Case], str | None]] = [
+    ("a chain", lambda k: Case([k.leaf, k.intermediate], [k.root]), None),
+    ("an intermediate alone as CA", lambda k: Case([k.leaf], [k.intermediate]), None),
+    ("an issuer missing", lambda k: Case([k.leaf], [k.root]), "chain_incomplete"),
+    ("a stranger", lambda k: Case([k.leaf, k.intermediate], [k.stranger]), "chain_incomplete"),
+    ("intermediates in another order", other_order, None),
+    # what stands in the bundle
+    ("a pinned certificate", lambda k: Case([k.pinned], [k.pinned]), None),
+    ("another certificate of the pinned one's name", lambda k: Case([k.issue("pinned", key="P-256#x")], [k.pinned]), "chain_incomplete"),
+    ("a pinned certificate with an issuer", lambda k: Case([k.leaf], [k.leaf]), None),
+    ("another one of the same issuer", lambda k: Case([k.issue("b", k.intermediate), k.intermediate], [k.leaf]), "chain_incomplete"),
+    ("a pinned certificate that has expired", lambda k: Case([old := k.issue("old", days=(-9, -1))], [old]), "ca_expired"),
+    ("a CA that may not sign", lambda k: k.below(k.ca("No", usage=("crl_sign",))), "ca_is_no_ca"),
+    ("an expired CA", lambda k: k.below(k.ca("Old", days=(-9, -1))), "ca_expired"),
+    ("an expired CA beside the one that is needed", lambda k: k.below(k.root, k.ca("Old", days=(-9, -1))), None),
+    ("a CA that is valid tomorrow", lambda k: k.below(k.ca("New", days=(1, 9))), "not_yet_valid"),
+    ("a CA twice", lambda k: k.below(k.root, k.root), None),
+    ("the expired certificate of the CA first", lambda k: Case([k.issue("b", k.root)], [k.old_root, k.root]), "ca_superseded"),
+    ("an expired intermediate beside the root", lambda k: Case([k.leaf, k.intermediate], [k.old_intermediate, k.root]), "ca_superseded"),
+    ("two keys of one name", two_keys, "ca_same_name"),
+    # keys and signatures of CAs
+    ("P-224", lambda k: k.below(k.ca("C", key="P-224")), None),
+    ("P-384", lambda k: k.below(k.ca("C", key="P-384")), None),
+    ("P-521", lambda k: k.below(k.ca("C", key="P-521")), None),
+    ("Ed25519", lambda k: Case([k.issue("b", ca := k.ca("C", key="Ed25519"))], [ca]), None),
+    ("secp256k1", lambda k: k.below(k.ca("C", key="secp256k1")), "key_unsupported"),
+    ("RSA 1024", lambda k: k.below(k.ca("C", key="RSA 1024")), None),
+    ("PSS, SHA-256 and 32", lambda k: k.below(k.rsa, **pss(32)), None),
+    ("PSS, SHA-384 and 48", lambda k: k.below(k.rsa, **pss(48, hashes.SHA384())), None),
+    ("PSS, SHA-512 and 64", lambda k: k.below(k.rsa, **pss(64, hashes.SHA512())), None),
+    ("PSS, SHA-256 and 20", lambda k: k.below(k.rsa, **pss(20)), "signature_rarely_accepted"),
+    ("PSS, SHA-256 and 222", lambda k: k.below(k.rsa, **pss(222)), "signature_rarely_accepted"),
+    ("PSS, SHA-224 and 28", lambda k: k.below(k.rsa, **pss(28, hashes.SHA224())), "signature_rarely_accepted"),
+    ("SHA-3", lambda k: k.below(k.rsa, digest=hashes.SHA3_256()), "signature_rarely_accepted"),
+    ("a root signed with PSS and 20", lambda k: k.below(k.ca("P", key="RSA 2048#ca", **pss(20))), None),
+    ("an intermediate signed with PSS and 20", lambda k: odd_intermediate(k, alone=False), "weak_signature"),
+    ("the same as the only CA", lambda k: odd_intermediate(k, alone=True), None),
+    # several ways
+    ("a cross-signed root that has expired", lambda k: Case([k.leaf, k.intermediate, public_ca(k)[1]], [k.root]), None),
+    ("the same and the root", lambda k: Case([k.leaf, k.intermediate, public_ca(k)[1], k.root], [k.root]), None),
+    ("the root and the same", lambda k: Case([k.leaf, k.intermediate, k.root, public_ca(k)[1]], [k.root]), None),
+    ("the expired intermediate first", lambda k: Case([k.leaf, k.old_intermediate, k.intermediate], [k.root]), "expired_not_needed"),
+    ("the expired intermediate alone", lambda k: Case([k.leaf, k.old_intermediate], [k.root]), "expired"),
+    ("the issuer behind its namesake", lambda k: twins(k, 0, 1), "chain_order"),
+    ("the issuer before its namesake", lambda k: twins(k, 1, 0), None),
+    ("names of other case and spaces", lambda k: cased(k, "CORP issuing ca"), None),
+    ("names that differ", lambda k: cased(k, "Corp-Issuing CA"), "chain_incomplete"),
+    ("another key's identifier", identifiers, "key_identifier_mismatch"),
+    # CRLs
+    ("a CRL", lambda k: Case([k.issue("b", k.root)], [k.root], [k.pki.crl(k.root)]), None),
+    ("no CRL of the CA", lambda k: Case([k.issue("b", k.root)], [k.root, k.stranger], [k.pki.crl(k.stranger)]), "crl_incomplete"),
+    (
+        "no CRL of an expired CA",
+        lambda k: Case([k.issue("b", k.root)], [k.ca("Old", days=(-9, -1)), k.root], [k.pki.crl(k.root)]),
+        None,
+    ),
+    ("an expired CRL", lambda k: Case([k.issue("b", k.root)], [k.root], [k.pki.crl(k.root, days=(-9, -1))]), "crl_expired"),
+    (
+        "an expired and a new CRL",
+        lambda k: Case([k.issue("b", k.root)], [k.root], [k.pki.crl(k.root, days=(-9, -1)), k.pki.crl(k.root)]),
+        None,
+    ),
+    ("a CRL that begins in an hour", early_crl, "crl_not_yet_valid"),
+    ("a certificate that begins in an hour", lambda k: k.below(k.root, days=(1 / 24, 9)), "not_yet_valid"),
+]
 
 
 @pytest.fixture(scope="module")
