@@ -109,7 +109,7 @@ def test_what_passes_is_retried(spare_api: SpareApi, proxy: FaultProxy, credenti
     step = 6
     proxy.decide = lambda request: fault if request.number % step == 0 or (request.method == "GET" and request.number == 1) else None
     arguments = credentials(through(proxy), 20)
-    settings = {"cluster.client._READ_TIMEOUT": 1.0} if isinstance(fault, Hang) else None
+    settings = {"cluster.transport.READ_TIMEOUT": 1.0} if isinstance(fault, Hang) else None
     finished = run(MODULE, arguments, settings=settings).ok()
     assert {item["action"] for item in finished.result["credentials"]} == {"created"}
     proxy.reset()
@@ -136,7 +136,7 @@ def test_what_does_not_pass_ends_within_the_bound(
     fault = SPOILED[kind]
     proxy.decide = lambda request: fault if request.method == "PATCH" and request.number > 40 else None
     arguments = credentials(through(proxy))
-    finished = run(MODULE, arguments, settings={**IMPATIENT, "cluster.client._READ_TIMEOUT": 1.0})
+    finished = run(MODULE, arguments, settings={**IMPATIENT, "cluster.transport.READ_TIMEOUT": 1.0})
     there = assert_told(spare_api, arguments, finished)
     assert len(there) == 40
     assert finished.seconds < 15
