@@ -139,7 +139,7 @@ def test_failing_credential(mesh: Mesh, issue: Issue, credential_name: str, quie
     bad: list[dict[str, Any]] = [
         {"name": name, "certificate": two.certificate, "private_key": one.private_key},  # does not match
         {"name": name, "certificate": one.private_key, "private_key": one.certificate},  # the wrong way round
-        {"name": name, "certificate": one.certificate + one.private_key, "private_key": one.private_key},
+        {"name": name, "certificate": one.certificate + two.private_key, "private_key": one.private_key},
         {"name": name, "certificate": one.certificate, "private_key": half},
         {"name": name, "certificate": one.certificate, "private_key": locked},
         {"name": name, "certificate": one.certificate, "private_key": locked, "private_key_passphrase": PASSPHRASE + "x"},
