@@ -188,12 +188,12 @@ class _Timed(socket.SocketIO):
         self.deadline = time.monotonic() + (sock.gettimeout() or READ_TIMEOUT)
         self.timed = sock
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, b: Any) -> int | None:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer took too long")
         self.timed.settimeout(left)
-        return super().readinto(buffer)
+        return super().readinto(b)
 
 
 def _timed_file(sock: Any) -> io.BufferedReader:
