@@ -50,8 +50,9 @@ class Call:
     notes: list[str] = field(default_factory=list)
     cluster: Cluster | None = None
 
-    def connect(self) -> Cluster:
-        self.cluster = connect(self.params)
+    def connect(self, **instead: Any) -> Cluster:
+        """The cluster that the options name; `instead` are options of the login that this module calls otherwise, or needs for something else."""
+        self.cluster = connect({**self.params, **instead})
         self.notes += self.cluster.notes
         return self.cluster
 

@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .problems import Problem, Rejected
 
@@ -58,14 +58,6 @@ class Proxy:
     def url(self) -> str:
         """The URL without a login."""
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-    @property
-    def url_with_login(self) -> str:
-        """The URL as programs take it. Not for messages."""
-        if self.username is None:
-            return self.url
-        login = quote(self.username, safe="") + ("" if self.password is None else f":{quote(self.password, safe='')}")
-        return self.url.replace("://", f"://{login}@", 1)
 
     def __str__(self) -> str:
         shown = self.url if self.username is None else self.url.replace("://", "://***@", 1)

@@ -460,7 +460,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster, connect
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.cluster_dns import with_dns
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import Live, plan_absent, plan_present, read_live, take_snapshot
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of
@@ -561,25 +561,25 @@ def result(one: Origination, unit: Unit) -> dict[str, Any]:
     return shown
 
 
-def two_hosts(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of the services, and those of the API client: here `host` is the service's, unless it is a URL.
+def two_hosts(params: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The arguments of the services, and the API server: here `host` is the service's, unless it is a URL.
 
     One service that is to be made needs a host of its own, so that a URL is no API server's there, but refused as a host.
     """
     given = params["host"] or ""
     needed = bool(params.get("name")) and params.get("state") != "absent"
     is_url = given.startswith(("http://", "https://")) and not needed
-    return {**params, "host": None if is_url else params["host"]}, {**params, "host": params["api_server"] or (given if is_url else None)}
+    return {**params, "host": None if is_url else params["host"]}, params["api_server"] or (given if is_url else None)
 
 
 def act(call: Call) -> dict[str, Any]:
-    params, login = two_hosts(call.params)
+    params, api_server = two_hosts(call.params)
     originations = from_arguments(params)
     if not originations:
         return {"changed": False, "services": []}
     labels, annotations = ({str(key): str(value) for key, value in (params[option] or {}).items()} for option in ("labels", "annotations"))
     call.judge(metadata_problems(manifests(originations[0], labels=labels, annotations=annotations)[0], "labels and annotations"))
-    cluster = connect(login)
+    cluster = call.connect(host=api_server)
     originations = with_dns(cluster, originations, call.notes)
     live = read_live(cluster, originations)
     if all(one.absent for one in originations):

@@ -555,7 +555,6 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import content_or_path
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import connect
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.pods import Pod, PodError, pick_pod, run
 from ansible_collections.meshops.istio.plugins.module_utils.live.answers import hider
 from ansible_collections.meshops.istio.plugins.module_utils.live.curl import OUTPUT_KEPT, CurlError, Files, probe_by
@@ -681,7 +680,7 @@ def way(call: Call, asked: Request) -> tuple[Callable[[Request], Result], Pod | 
         return probe, None
     if place["selector"] == {}:
         call.judge([Problem("invalid_request", "from_pod.selector", "expected labels, found none", "name those of the Pod")])
-    call.cluster = cluster = connect({**call.params, "host": place["api_server"]})
+    cluster = call.connect(host=place["api_server"])
     pod = pick_pod(cluster, place["namespace"], place["name"], place["selector"] or {})
     container = place["container"] or pod.default_container
     paths = Files(place["ca_certificate_path"], place["client_certificate_path"], place["client_private_key_path"])

@@ -208,6 +208,17 @@ def test_a_signal_after_writing_never_says_that_nothing_was_written(run: Run) ->
     assert result["changed"] is True and "after it had begun to write; running again finishes what is left" in result["msg"]
 
 
+def test_nor_where_the_module_calls_the_api_server_otherwise(run: Run) -> None:
+    def act(call: Call) -> dict[str, Any]:
+        cluster = call.connect(host="https://api.example.com")
+        cluster.wrote = True
+        call.notes.append(cluster.host)
+        raise Stopped("SIGTERM")
+
+    result = run(act, host="service.example.com", api_key="k")
+    assert result["changed"] is True and result["notes"] == ["https://api.example.com"]
+
+
 def test_a_second_signal_does_not_interrupt_the_telling_of_the_first(run: Run) -> None:
     def act(_call: Call) -> dict[str, Any]:
         try:

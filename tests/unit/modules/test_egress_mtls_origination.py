@@ -27,8 +27,8 @@ from ansible_collections.meshops.istio.plugins.modules.egress_mtls_origination i
     ],
 )
 def test_the_service_s_host_is_never_taken_for_the_api_server(given: dict[str, Any], service: str | None, api: str | None) -> None:
-    services, login = two_hosts(given)
-    assert (services["host"], login["host"]) == (service, api)
+    services, api_server = two_hosts(given)
+    assert (services["host"], api_server) == (service, api)
 
 
 @pytest.mark.parametrize(
