@@ -94,7 +94,7 @@ def _server_port(port: Manifest, bind: str, where: str) -> Found:
             "port_protocol",
             where,
             f"expected HTTPS or TLS (or HTTP, GRPC, TCP, ...) as protocol, found {port.get('protocol')!r}",
-            "correct it",
+            "set protocol to HTTPS, or to TLS for mode PASSTHROUGH",
         )
     if port.get("number") or not bind.startswith("unix://"):
         yield from port_problems(port.get("number", 0), where)
@@ -116,7 +116,9 @@ def _bind(port: Manifest, bind: str, where: str) -> Found:
                 "bind", where, f"expected port 0 with a Unix socket, found {port['number']}", "set port to 0, or bind to an address"
             )
     elif bind and not is_address(bind):
-        yield Problem("bind", where, f"expected an IP address or unix:// path in bind, found {bind!r}", "correct it, or leave it out")
+        yield Problem(
+            "bind", where, f"expected an IP address or unix:// path in bind, found {bind!r}", "give such an address, or leave bind out"
+        )
 
 
 def server_tls_problems(tls: Manifest, where: str) -> tuple[Problem, ...]:
@@ -127,12 +129,15 @@ def server_tls_problems(tls: Manifest, where: str) -> tuple[Problem, ...]:
 def _server_tls(tls: Manifest, where: str) -> Found:
     mode = tls.get("mode") or "PASSTHROUGH"  # the API's default
     if mode not in MODES:
-        yield Problem("tls_mode", where, f"expected one of {', '.join(MODES)} as mode, found {mode!r}", "correct it")
+        yield Problem("tls_mode", where, f"expected one of {', '.join(MODES)} as mode, found {mode!r}", "set mode to one of them")
         return
     for field in ("minProtocolVersion", "maxProtocolVersion"):
         if tls.get(field) and tls[field] not in PROTOCOL_VERSIONS:
             yield Problem(
-                "protocol_version", where, f"expected one of {', '.join(PROTOCOL_VERSIONS)} as {field}, found {tls[field]!r}", "correct it"
+                "protocol_version",
+                where,
+                f"expected one of {', '.join(PROTOCOL_VERSIONS)} as {field}, found {tls[field]!r}",
+                f"set {field} to one of them",
             )
     yield from _ciphers(tls, where)
     if len(tls.get("credentialNames") or ()) > 2:

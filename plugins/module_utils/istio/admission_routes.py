@@ -151,7 +151,9 @@ def _http_match(match: Manifest, where: str) -> Found:
     for field in ("headers", "withoutHeaders"):
         for name, header in (match.get(field) or {}).items():
             if not name or (name not in _PSEUDO_HEADERS and not _JWT_CLAIM.fullmatch(name) and not _HEADER_NAME.fullmatch(name)):
-                yield Problem("header_name", where, f"expected the name of a header in {field}, found {name!r}", "correct it")
+                yield Problem(
+                    "header_name", where, f"expected the name of a header in {field}, found {name!r}", "use letters, digits and '-'"
+                )
             if not (field == "withoutHeaders" and (header or {}).get("regex") == "*"):
                 yield from _string_match(header or {}, f"{where}: {field} {name}")
     for name, parameter in (match.get("queryParams") or {}).items():
@@ -285,7 +287,12 @@ def _tls_rule(rule: Manifest, hosts: Sequence[str], to_gateway: bool, where: str
                     "warning",
                 )
             elif fault:
-                yield Problem("sni_host", where, f"expected a domain name as SNI host, found {sni!r}: {fault}", "correct it")
+                yield Problem(
+                    "sni_host",
+                    where,
+                    f"expected a domain name as SNI host, found {sni!r}: {fault}",
+                    "name the host that clients ask for, such as shop.example.com",
+                )
             elif not any(subset_of(sni, host) for host in hosts):
                 yield Problem("sni_host", where, f"expected an SNI host among {', '.join(hosts)}, found {sni!r}", "make both agree")
         if match.get("port"):
@@ -313,7 +320,7 @@ def _destinations(routes: Sequence[Manifest], where: str) -> Found:
         yield from _destination(route.get("destination") or {}, where)
         weight = route.get("weight") or 0
         if not 0 <= weight <= _INT32:
-            yield Problem("weight", where, f"expected a weight of 0 or more, found {weight}", "correct it")
+            yield Problem("weight", where, f"expected a weight of 0 or more, found {weight}", "give a whole number, such as 100")
     if len(routes) > 1 and not sum(route.get("weight") or 0 for route in routes):
         yield Problem(
             "weight", where, "expected weights for several destinations, found none above 0", "give each its share, for example 90 and 10"
@@ -324,9 +331,19 @@ def _destination(destination: Manifest, where: str) -> Found:
     host = destination.get("host") or ""
     fault = "it would match everything" if host == "*" else domain_fault(host)
     if fault:
-        yield Problem("destination_host", where, f"expected the name of a service as destination, found {host!r}: {fault}", "correct it")
+        yield Problem(
+            "destination_host",
+            where,
+            f"expected the name of a service as destination, found {host!r}: {fault}",
+            "name the Service, such as shop.default.svc.cluster.local",
+        )
     if destination.get("subset") and not is_label(destination["subset"]):
-        yield Problem("subset", where, f"expected letters, digits and '-' as subset, found {destination['subset']!r}", "correct it")
+        yield Problem(
+            "subset",
+            where,
+            f"expected letters, digits and '-' as subset, found {destination['subset']!r}",
+            "use the name of a subset of the DestinationRule",
+        )
     if destination.get("port") is not None:
         yield from port_problems(destination["port"].get("number", 0), where)
 

@@ -59,6 +59,8 @@ class MergedRule:
     rules: list[Manifest] = field(default_factory=list)
     subsets: dict[str, tuple[Manifest, Mapping[str, Any]]] = field(default_factory=dict)
     """Name to the rule that brought it first, and the subset."""
+    ignored: dict[str, Manifest] = field(default_factory=dict)
+    """Name to the first later rule that has such a subset with other settings."""
     policy: Mapping[str, Any] | None = None
     policy_from: Manifest | None = None
 
@@ -66,7 +68,9 @@ class MergedRule:
         spec = rule.get("spec") or {}
         self.rules.append(rule)
         for subset in spec.get("subsets") or ():
-            self.subsets.setdefault(subset["name"], (rule, subset))
+            first = self.subsets.setdefault(subset["name"], (rule, subset))
+            if first[0] is not rule and first[1] != subset:
+                self.ignored.setdefault(subset["name"], rule)
         if self.policy is None and spec.get("trafficPolicy"):
             self.policy, self.policy_from = spec["trafficPolicy"], rule
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..objects.ownership import metadata, owner_value
 from ..problems import Problem
-from .names import CA_SUFFIX
-from .ownership import metadata, owner_value
+from .names import CA_SUFFIX, is_dns_label, is_object_name
 
 Layout = Literal["tls", "generic", "split"]
 LAYOUTS: tuple[Layout, ...] = ("tls", "generic", "split")
@@ -46,6 +46,8 @@ class Credential:
     ca_certificate: bytes | None = None
     crl: bytes | None = None
     ocsp_staple: bytes | None = None
+    ca_key: str | None = None
+    """The Secret's only key, with the CA in it: for pods that mount the Secret. istiod does not read it, unless it is one of `READ_KEYS`."""
 
     def __repr__(self) -> str:  # key material stays out of tracebacks and test output
         return f"Credential({self.namespace}/{self.name}, {self.layout})"
@@ -93,10 +95,20 @@ def read_as_istiod(data: Mapping[str, bytes]) -> Reading:
     return Reading(certificate, private_key, staple, ca, ca_crl, tuple(keys))
 
 
+def read_with_ca(name: str, data: Mapping[str, Mapping[str, bytes]]) -> tuple[Reading, Reading]:
+    """What istiod would read of a credential's pair, and of its CA: from the `-cacert` Secret first. `data`: Secret name -> its data."""
+    own, twin = (read_as_istiod(data.get(one) or {}) for one in (name, name + CA_SUFFIX))
+    return own, twin if twin.ca_certificate else own
+
+
 def reading_problems(data: Mapping[str, bytes], *, where: str) -> tuple[Problem, ...]:
     """What a Secret holds that istiod passes over in silence, or cannot use."""
-    found: list[Problem] = []
     reading = read_as_istiod(data)
+    return (*_crl_problems(data, reading, where), *_pair_problems(data, reading, where), *_unread_problems(data, reading, where))
+
+
+def _crl_problems(data: Mapping[str, bytes], reading: Reading, where: str) -> list[Problem]:
+    found = []
     for crl, ca, other in (("crl", "cacert", "ca.crt"), ("ca.crl", "ca.crt", "cacert")):
         if data.get(crl) and crl not in reading.keys and other in reading.keys:
             found.append(
@@ -107,6 +119,21 @@ def reading_problems(data: Mapping[str, bytes], *, where: str) -> tuple[Problem,
                     f"put the CRL in {'ca.crl' if other == 'ca.crt' else 'crl'}",
                 )
             )
+    if (data.get("crl") or data.get("ca.crl")) and not reading.ca_certificate:
+        found.append(
+            Problem(
+                "crl_without_ca",
+                where,
+                "a CRL is read only together with a CA in the same Secret, and there is none: istiod ignores it in silence",
+                f"put it beside the CA, into the Secret whose name ends in {CA_SUFFIX} if the CA is there",
+                "warning",
+            )
+        )
+    return found
+
+
+def _pair_problems(data: Mapping[str, bytes], reading: Reading, where: str) -> list[Problem]:
+    found = []
     for certificate, key in (("cert", "key"), ("tls.crt", "tls.key")):
         if bool(data.get(certificate)) != bool(data.get(key)):
             present, missing = (certificate, key) if data.get(certificate) else (key, certificate)
@@ -124,16 +151,11 @@ def reading_problems(data: Mapping[str, bytes], *, where: str) -> tuple[Problem,
                 "warning",
             )
         )
-    if (data.get("crl") or data.get("ca.crl")) and not reading.ca_certificate:
-        found.append(
-            Problem(
-                "crl_without_ca",
-                where,
-                "a CRL is read only together with a CA in the same Secret, and there is none: istiod ignores it in silence",
-                f"put it beside the CA, into the Secret whose name ends in {CA_SUFFIX} if the CA is there",
-                "warning",
-            )
-        )
+    return found
+
+
+def _unread_problems(data: Mapping[str, bytes], reading: Reading, where: str) -> list[Problem]:
+    found = []
     if data.get("tls.ocsp-staple") and not reading.ocsp_staple:
         found.append(
             Problem(
@@ -154,7 +176,7 @@ def reading_problems(data: Mapping[str, bytes], *, where: str) -> tuple[Problem,
                 "add the keys that istiod reads",
             )
         )
-    return tuple(found)
+    return found
 
 
 def layout_of(data: Mapping[str, bytes], has_ca_secret: bool = False) -> str:
@@ -178,6 +200,8 @@ def secrets(credential: Credential) -> dict[str, dict[str, bytes]]:
     def present(**values: bytes | None) -> dict[str, bytes]:
         return {key.replace("__", "-").replace("_", "."): value for key, value in values.items() if value}
 
+    if credential.ca_key:
+        return {credential.name: {credential.ca_key: credential.ca_certificate} if credential.ca_certificate else {}}
     if credential.layout == "tls":
         return {
             credential.name: present(
@@ -245,63 +269,118 @@ def decode(secret: Mapping[str, Any] | None) -> dict[str, bytes]:
 
 def shape_problems(credential: Credential, *, where: str) -> tuple[Problem, ...]:
     """What is wrong with a credential regardless of the certificates' content: its name, its parts, its size."""
-    found: list[Problem] = []
+    rules = (_name_problems, _part_problems, _ca_key_problems, _size_problems)
+    return tuple(problem for rule in rules for problem in rule(credential, where))
 
-    def problem(code: str, message: str, remedy: str, severity: Literal["error", "warning"] = "error") -> None:
-        found.append(Problem(code, where, message, remedy, severity))
 
+def _name_problems(credential: Credential, where: str) -> Iterator[Problem]:
     name = credential.name
-    if len(name) > 253 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", name):
-        problem(
+    if not is_object_name(name):
+        yield Problem(
             "invalid_name",
+            where,
             f"expected a Secret's name (lower-case letters, digits, '-' and '.', at most 253), found {name!r}",
             "choose such a name; a credential is looked up in the gateway's own namespace, so it is never written as namespace/name",
         )
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", credential.namespace):
-        problem("invalid_namespace", f"expected a namespace's name, found {credential.namespace!r}", "correct it")
+    longest = 253 - len(CA_SUFFIX)
+    if credential.layout == "split" and longest < len(name) <= 253:
+        yield Problem(
+            "invalid_name",
+            where,
+            f"layout split adds {CA_SUFFIX} to the name, and a Secret's name has at most 253 characters; expected at most {longest}, found {len(name)}",
+            "choose a shorter name, or layout generic or tls, which need one Secret",
+        )
+    if not is_dns_label(credential.namespace):
+        yield Problem(
+            "invalid_namespace",
+            where,
+            f"expected a namespace's name, found {credential.namespace!r}",
+            "use lower-case letters, digits and '-', at most 63",
+        )
+
+
+def _part_problems(credential: Credential, where: str) -> Iterator[Problem]:
+    name = credential.name
     has_pair = bool(credential.certificate or credential.private_key)
     if bool(credential.certificate) != bool(credential.private_key):
         given, missing = ("certificate", "private_key") if credential.certificate else ("private_key", "certificate")
-        problem("incomplete_pair", f"expected certificate and private_key, found only {given}", f"give {missing} or {missing}_path too")
+        yield Problem(
+            "incomplete_pair", where, f"expected certificate and private_key, found only {given}", f"give {missing} or {missing}_path too"
+        )
     if not has_pair and not credential.ca_certificate:
-        problem(
+        yield Problem(
             "nothing_given",
+            where,
             "expected a certificate with its private key, or a CA certificate, found neither",
             "give certificate_path and private_key_path",
         )
     if has_pair and name.endswith(CA_SUFFIX):
-        problem(
+        yield Problem(
             "cacert_suffix",
+            where,
             f"istiod takes a credential whose name ends in {CA_SUFFIX} for a CA alone and would never serve this certificate",
             "choose a name without that suffix",
         )
     if credential.layout == "split" and name.endswith(CA_SUFFIX):
-        problem("cacert_suffix", f"layout split adds {CA_SUFFIX} to the name itself", f"name it {name.removesuffix(CA_SUFFIX)}")
+        yield Problem(
+            "cacert_suffix", where, f"layout split adds {CA_SUFFIX} to the name itself", f"name it {name.removesuffix(CA_SUFFIX)}"
+        )
     if credential.layout == "split" and not has_pair:
-        problem(
+        yield Problem(
             "incomplete_pair",
+            where,
             "layout split is a pair and its CA in two Secrets, found no pair",
             f"for a CA alone use layout generic and the name {name}{CA_SUFFIX}",
         )
     if credential.crl and not credential.ca_certificate:
-        problem(
+        yield Problem(
             "crl_without_ca",
+            where,
             "a CRL is read together with the CA certificate that issued it, found none",
             "give ca_certificate or ca_certificate_path too",
         )
     if credential.ocsp_staple and (credential.layout != "tls" or not has_pair):
-        problem(
+        yield Problem(
             "ocsp_staple_layout",
+            where,
             f"istiod reads an OCSP staple only beside tls.crt and tls.key, found layout {credential.layout}",
             "use layout tls",
         )
+
+
+def _size_problems(credential: Credential, where: str) -> Iterator[Problem]:
     for secret_name, data in secrets(credential).items():
         size = sum(map(len, data.values()))
         if size > _SIZE_LIMIT:
             largest = max(data, key=lambda key: len(data[key]))
-            problem(
+            yield Problem(
                 "too_large",
+                where,
                 f"Secret {secret_name} would hold {size} bytes ({largest}: {len(data[largest])}), and the API server takes {_SIZE_LIMIT} at most",
                 "leave out certificates that no client needs, or split the CA bundle",
             )
-    return tuple(found)
+
+
+def _ca_key_problems(credential: Credential, where: str) -> Iterator[Problem]:
+    if credential.ca_key is None:
+        return
+    key = credential.ca_key
+    if (
+        len(key) > 253
+        or not re.fullmatch(r"[-._a-zA-Z0-9]+", key)
+        or key.startswith("..")
+        or key == "."
+        or key in READ_KEYS - {"cacert", "ca.crt"}
+    ):
+        message = f"expected a key of a Secret (letters, digits, '-', '_' and '.', at most 253) that holds no pair and no CRL for istiod, found {key!r}"
+        yield Problem("invalid_key", where, message, "choose another ca_certificate_key, such as ca-chain.cert.pem")
+    others = {
+        "certificate": credential.certificate,
+        "private_key": credential.private_key,
+        "crl": credential.crl,
+        "ocsp_staple": credential.ocsp_staple,
+    }
+    given = [name for name, value in others.items() if value] + (["layout split"] if credential.layout == "split" else [])
+    if given:
+        message = f"ca_certificate_key makes a Secret with a CA alone, for pods that mount it; found {', '.join(given)} too"
+        yield Problem("ca_not_alone", where, message, f"leave out {given[0]}, or ca_certificate_key")

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from ..problems import Problem, Rejected
 from ..tls import ca_checks, checks, facts, forms, material, revocation_checks
 from ..tls.certificate_checks import TOLERANCE
+from ..tls.roots import Roots
 from .credential import read_as_istiod, reading_problems
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class Demands:
     min_remaining: timedelta = timedelta()
     trust_anchors: tuple[material.Certificate, ...] | None = None
     not_before_tolerance: timedelta = TOLERANCE
-    roots: checks.Roots = field(default_factory=checks.Roots)
+    roots: Roots = field(default_factory=Roots)
     """Roots of browsers and of this machine: where a chain ends in one of them it is complete."""
 
 
@@ -74,7 +76,6 @@ def check_material(
     """Parses and judges everything that was given; finds all problems, not only the first. With `stored`, the parts are as they are to be
     stored: CAs without those that would keep Envoy from using the others."""
     unusable: list[Problem] = []
-    problems: list[Problem] = []
 
     def attempt(parse: Callable[[], T]) -> T | None:
         try:
@@ -85,73 +86,89 @@ def check_material(
 
     given = dict(sources)
     if bundle_source := given.pop("pkcs12", None):
-        if clashing := [part for part in ("certificate", "private_key") if part in given]:
-            unusable.append(
-                Problem(
-                    "given_twice",
-                    bundle_source.where,
-                    f"expected the pair once, found a PKCS#12 bundle and {' and '.join(clashing)}",
-                    "give one of them",
-                )
-            )
-        elif bundle := attempt(
-            lambda: material.read_pkcs12(bundle_source.data, passphrase=pkcs12_passphrase, hosts=demands.hosts, where=bundle_source.where)
-        ):
-            given["certificate"] = Source(bundle.chain_pem, bundle_source.where)
-            given["private_key"] = Source(bundle.key_pem, bundle_source.where)
-
+        given |= attempt(lambda: _pair_in(bundle_source, given, demands, pkcs12_passphrase)) or {}
     if stored:
         given = _converted(given)
 
-    def parsed(part: str, parse: Callable[[bytes, str], T]) -> T | None:
-        source = given.get(part)
-        return attempt(lambda: parse(source.data, source.where)) if source else None
-
-    chain = parsed("certificate", lambda data, place: material.read_chain(data, where=place))
-    key = parsed("private_key", lambda data, place: material.read_private_key(data, passphrase=private_key_passphrase, where=place))
-    cas = parsed("ca_certificate", lambda data, place: material.read_chain(data, where=place))
-    crls = parsed("crl", lambda data, place: material.read_crls(data, where=place))
+    read = _read(given, attempt, private_key_passphrase)
     parts = {part: source.data for part, source in given.items()}
-    spare = ca_checks.superseded(cas, now=now, not_before_tolerance=demands.not_before_tolerance) if cas and stored else ()
-    if cas and spare:
-        problems.append(ca_checks.left_out(spare, given["ca_certificate"].where))
-        cas = tuple(ca for ca in cas if ca not in spare)
-        parts["ca_certificate"] = material.chain_pem(cas)
-    staple = parsed("ocsp_staple", lambda data, place: material.read_ocsp_staple(data, where=place))
-    clock: dict[str, Any] = {"now": now, "not_before_tolerance": demands.not_before_tolerance}
-    if chain:
-        common: dict[str, Any] = {
-            **clock,
-            "min_remaining": demands.min_remaining,
-            "trust_anchors": demands.trust_anchors,
-            "cas": cas or (),
-            "roots": demands.roots,
-            "where": given["certificate"].where,
-            "key_where": given["private_key"].where if key else None,
-        }
-        if demands.purpose == "client":
-            problems += checks.check_client_pair(chain, key, **common)
-        else:
-            problems += checks.check_server_pair(chain, key, hosts=demands.hosts, **common)
-            if staple or "ocsp_staple" not in given:
-                place = given["ocsp_staple" if staple else "certificate"].where
-                issuers = (*(cas or ()), *(demands.trust_anchors or ()))
-                problems += revocation_checks.check_ocsp(staple, chain, issuers=issuers, where=place, **clock)
-    if cas:
-        problems += ca_checks.check_ca(cas, min_remaining=demands.min_remaining, where=given["ca_certificate"].where, **clock)
-    if crls and cas:
-        problems += revocation_checks.check_crls(crls, cas, chain=chain or (), where=given["crl"].where, **clock)
+    spare = ca_checks.superseded(read.cas, now=now, not_before_tolerance=demands.not_before_tolerance) if read.cas and stored else ()
+    left_out = [ca_checks.left_out(spare, given["ca_certificate"].where)] if spare else []
+    if read.cas and spare:
+        read = replace(read, cas=tuple(ca for ca in read.cas if ca not in spare))
+        parts["ca_certificate"] = material.chain_pem(read.cas or ())
     if bundle_source:  # what could not be read from it was given all the same
         parts = {"certificate": bundle_source.data, "private_key": bundle_source.data, **parts}
-    if key:
-        parts["private_key"] = key.pem
+    parts |= {"private_key": read.key.pem} if read.key else {}
     return Checked(
         parts,
-        facts.describe(chain, now) if chain else None,
-        facts.describe(_valid_first(cas, now), now) if cas else None,
-        tuple(problems),
+        facts.describe(read.chain, now) if read.chain else None,
+        facts.describe(_valid_first(read.cas, now), now) if read.cas else None,
+        (*left_out, *_judged(read, given, demands, now)),
         tuple(unusable),
     )
+
+
+def _pair_in(bundle: Source, given: Mapping[str, Source], demands: Demands, passphrase: str | None) -> dict[str, Source]:
+    """The pair in a PKCS#12 bundle. Rejected where it cannot be read, or stands beside another pair."""
+    if clashing := [part for part in ("certificate", "private_key") if part in given]:
+        message = f"expected the pair once, found a PKCS#12 bundle and {' and '.join(clashing)}"
+        raise Rejected(Problem("given_twice", bundle.where, message, "give one of them"))
+    read = material.read_pkcs12(bundle.data, passphrase=passphrase, hosts=demands.hosts, where=bundle.where)
+    return {"certificate": Source(read.chain_pem, bundle.where), "private_key": Source(read.key_pem, bundle.where)}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What could be read; None for what was not given, or cannot be read."""
+
+    chain: tuple[material.Certificate, ...] | None
+    key: material.PrivateKey | None
+    cas: tuple[material.Certificate, ...] | None
+    crls: tuple[material.Crl, ...] | None
+    staple: material.OcspStaple | None
+
+
+def _read(given: Mapping[str, Source], attempt: Callable[[Callable[[], Any]], Any], private_key_passphrase: str | None) -> _Read:
+    """Every part that is given; `attempt` keeps what cannot be read."""
+
+    def parsed(part: str, parse: Callable[..., T]) -> T | None:
+        source = given.get(part)
+        return attempt(lambda: parse(source.data, where=source.where)) if source else None
+
+    return _Read(
+        parsed("certificate", material.read_chain),
+        parsed("private_key", partial(material.read_private_key, passphrase=private_key_passphrase)),
+        parsed("ca_certificate", material.read_cas),
+        parsed("crl", material.read_crls),
+        parsed("ocsp_staple", material.read_ocsp_staple),
+    )
+
+
+def _judged(read: _Read, given: Mapping[str, Source], demands: Demands, now: datetime) -> Iterator[Problem]:
+    """What is wrong with certificates, CAs, CRLs and staple that could be read."""
+    chain, cas = read.chain, read.cas
+    clock: dict[str, Any] = {"now": now, "not_before_tolerance": demands.not_before_tolerance}
+    common: dict[str, Any] = {
+        **clock,
+        "min_remaining": demands.min_remaining,
+        "trust_anchors": demands.trust_anchors,
+        "cas": cas or (),
+        "roots": demands.roots,
+        "key_where": given["private_key"].where if read.key else None,
+    }
+    if chain and demands.purpose == "client":
+        yield from checks.check_client_pair(chain, read.key, where=given["certificate"].where, **common)
+    elif chain:
+        yield from checks.check_server_pair(chain, read.key, hosts=demands.hosts, where=given["certificate"].where, **common)
+        if read.staple or "ocsp_staple" not in given:
+            place = given["ocsp_staple" if read.staple else "certificate"].where
+            issuers = (*(cas or ()), *(demands.trust_anchors or ()))
+            yield from revocation_checks.check_ocsp(read.staple, chain, issuers=issuers, where=place, **clock)
+    if cas:
+        yield from ca_checks.check_ca(cas, min_remaining=demands.min_remaining, where=given["ca_certificate"].where, **clock)
+    if read.crls and cas:
+        yield from revocation_checks.check_crls(read.crls, cas, chain=chain or (), where=given["crl"].where, **clock)
 
 
 def _converted(given: Mapping[str, Source]) -> dict[str, Source]:
@@ -190,15 +207,40 @@ def judge_data(secret_data: Mapping[str, bytes], demands: Demands, *, now: datet
 def describe_data(secret_data: Mapping[str, bytes], now: datetime) -> dict[str, Any]:
     """What may be shown of a Secret: the facts of what istiod reads from it, never the bytes."""
     reading = read_as_istiod(secret_data)
-    shown: dict[str, Any] = {"keys": sorted(secret_data)}
+    keys = sorted(secret_data)
+    shown: dict[str, Any] = {"secret_keys": keys, "keys": keys}  # the latter for older playbooks: in Jinja `.keys` is a dictionary's method
     for what, pem in (("certificate", reading.certificate), ("ca_certificate", reading.ca_certificate)):
         if pem is None:
             continue
         try:
-            found = material.read_chain(pem, where=what)
+            found = (material.read_cas if what == "ca_certificate" else material.read_chain)(pem, where=what)
             shown[what] = facts.describe(_valid_first(found, now) if what == "ca_certificate" else found, now)
         except Rejected as rejected:
             shown[what] = {"unreadable": rejected.problems[0].message}
     if reading.ca_crl:
         shown["crl"] = "present"
     return shown
+
+
+def public_contents(secret_data: Mapping[str, bytes], ca_secret: Mapping[str, bytes] | None) -> dict[str, str]:
+    """What a rotation of the pair alone passes on unchanged, as PEM: `layout`, and `certificate`, `ca_certificate` and `crl` where they are there.
+
+    `ca_secret` is the data of the credential's own `-cacert` Secret. Only what parses as certificates and CRLs is returned, made anew from what was
+    read: a key that somebody put among them stays out.
+    """
+    reading = read_as_istiod(secret_data)
+    ca = read_as_istiod(ca_secret) if ca_secret else reading
+    made = {"layout": "split" if ca_secret else "generic" if "cert" in reading.keys else "tls"}
+    contents: tuple[tuple[str, bytes | None, Callable[[bytes], bytes]], ...] = (
+        ("certificate", reading.certificate, lambda data: material.chain_pem(material.read_chain(data, where="certificate"))),
+        ("ca_certificate", ca.ca_certificate, lambda data: material.chain_pem(material.read_cas(data, where="ca_certificate"))),
+        ("crl", ca.ca_crl, lambda data: material.crl_pem(material.read_crls(data, where="crl"))),
+    )
+    for part, data, written in contents:
+        if not data:
+            continue
+        try:
+            made[part] = written(data).decode()
+        except Rejected:
+            continue
+    return made

@@ -9,12 +9,13 @@ route's own namespace; `name.namespace` is not completed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..problems import Problem
-from .choice import arrange, fqdn, rule_for
+from .choice import Rules, fqdn, rule_for
 from .ingress import IngressGateway
 from .names import subset_of
 
@@ -60,44 +61,54 @@ def destinations(gateway: IngressGateway) -> tuple[Destination, ...]:
     return tuple(found.values())
 
 
-def unknown(gateway: IngressGateway, services: Mapping[ServiceKey, Manifest | None]) -> tuple[Destination, ...]:
+@dataclass(frozen=True)
+class Known:
+    """What istiod knows of services."""
+
+    services: Mapping[ServiceKey, Manifest | None]
+    """Those that were looked up, None for what does not exist."""
+    hosts: frozenset[str] | None = None
+    """Of all ServiceEntries, in lower case; None where not all of them could be read, and then nothing is said that depends on them."""
+
+    def has_entry(self, host: str) -> bool:
+        return host in (self.hosts or ()) or any(subset_of(host, wildcard) for wildcard in self._wildcards)
+
+    @cached_property
+    def _wildcards(self) -> tuple[str, ...]:
+        return tuple(host for host in self.hosts or () if host.startswith("*"))
+
+
+def hosts_of(entries: Iterable[Manifest] | None) -> frozenset[str] | None:
+    """The hosts of ServiceEntries."""
+    if entries is None:
+        return None
+    return frozenset(str(host).lower() for entry in entries for host in (entry.get("spec") or {}).get("hosts") or ())
+
+
+def unknown(found: Iterable[Destination], services: Mapping[ServiceKey, Manifest | None]) -> tuple[Destination, ...]:
     """Destinations that no Service answers to, so that only a ServiceEntry may; without those whose Service could not be looked at."""
     return tuple(
         one
-        for one in destinations(gateway)
+        for one in found
         if not one.host.endswith(_CLUSTER_SET) and (one.service is None or (one.service in services and services[one.service] is None))
     )
 
 
 def destination_problems(
-    gateway: IngressGateway,
-    services: Mapping[ServiceKey, Manifest | None],
-    entries: Sequence[Manifest] | None,
-    rules: Sequence[Manifest] | None,
-    *,
-    proxy_namespaces: Sequence[str],
-    root_namespace: str,
+    found: Sequence[Destination], known: Known, *, rules: Rules | None, proxy_namespaces: Sequence[str], route_namespace: str
 ) -> tuple[Problem, ...]:
-    """Routes that lead nowhere, as warnings: what they lead to may come later, or be known from another cluster of the mesh.
-
-    `services` are those that were looked up, None for what does not exist. `entries` and `rules` are the cluster's ServiceEntries and
-    DestinationRules; None where not all of them could be read, and then nothing is said that depends on them.
-    """
-    found = list(_hosts(gateway, services, entries))
-    found += [problem for one in destinations(gateway) if (problem := _port(one, services))]
+    """Routes that lead nowhere, as warnings: what they lead to may come later, or be known from another cluster of the mesh. Without `rules`
+    nothing is said of subsets."""
+    problems = list(_hosts(found, known))
+    problems += [problem for one in found if (problem := _port(one, known.services))]
     if rules is not None:
-        found += _subsets(gateway, rules, proxy_namespaces, root_namespace)
-    return tuple(found)
+        problems += _subsets(found, rules, proxy_namespaces, route_namespace)
+    return tuple(problems)
 
 
-def _hosts(
-    gateway: IngressGateway, services: Mapping[ServiceKey, Manifest | None], entries: Sequence[Manifest] | None
-) -> Iterator[Problem]:
-    if entries is None:
-        return
-    known = {str(host).lower() for entry in entries for host in (entry.get("spec") or {}).get("hosts") or ()}
-    for one in unknown(gateway, services):
-        if any(one.host == host or subset_of(one.host, host) for host in known):
+def _hosts(found: Sequence[Destination], known: Known) -> Iterator[Problem]:
+    for one in unknown(found, known.services) if known.hosts is not None else ():
+        if known.has_entry(one.host):
             continue
         if one.service:
             what = f"no Service {one.service[0]}/{one.service[1]} in this cluster and no ServiceEntry for {one.host}"
@@ -126,11 +137,10 @@ def _port(one: Destination, services: Mapping[ServiceKey, Manifest | None]) -> P
     )
 
 
-def _subsets(gateway: IngressGateway, rules: Sequence[Manifest], proxies: Sequence[str], root_namespace: str) -> Iterator[Problem]:
-    arranged = arrange(rules, root_namespace=root_namespace)
-    for one in destinations(gateway):
+def _subsets(found: Sequence[Destination], rules: Rules, proxies: Sequence[str], route_namespace: str) -> Iterator[Problem]:
+    for one in found:
         for viewer in proxies if one.subset else ():
-            rule = rule_for(arranged, viewer, one.host, one.service[0] if one.service else gateway.namespace)
+            rule = rule_for(rules, viewer, one.host, one.service[0] if one.service else route_namespace)
             if rule is None or one.subset not in rule.subsets:
                 named = ", ".join(sorted(rule.subsets)) if rule else ""
                 has = f"its DestinationRule has {named or 'none'}" if rule else f"no DestinationRule for {one.host} is shown to {viewer}"

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """External services that an egress gateway reaches over TLS, as values.
 
-`egress_arguments.py` reads them from a module's arguments, `egress_objects.py` makes manifests of them, and `egress_checks.py` says what
+`egress_arguments.py` reads them from a module's arguments, `egress_objects.py` makes manifests of them, and `diagnosis/originations.py` says what
 is wrong with the set in its cluster.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .ownership import owner_value
+from ..objects.ownership import owner_value
 
 Mode = Literal["MUTUAL", "SIMPLE"]
 Resolution = Literal["DNS", "DNS_ROUND_ROBIN", "STATIC", "NONE"]
@@ -145,6 +145,8 @@ class Origination:
     client_namespaces: tuple[str, ...] = ()
     direct_tls: bool = False
     prevent_bypass: bool = False
+    max_connection_age: int | None = None
+    """Seconds after which the gateway ends a connection to the server: a rotated client certificate is in use everywhere by then."""
     absent: bool = False
     """To be removed: only name, namespaces and the names of objects count then."""
     dns: PodGroup = field(default_factory=lambda: PodGroup("kube-system", {"k8s-app": "kube-dns"}, 53))

@@ -5,66 +5,26 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from ..problems import Problem, Rejected
+from ..problems import Rejected
 from ..tls.names import NoHost, normalise, read, shown
 from .egress import (
     NAME_PATTERNS,
-    PORT_NAMES,
     CertificateFiles,
     EgressGateway,
-    Endpoint,
     Mode,
     ObjectName,
     Origination,
     Part,
     PodGroup,
-    Protocol,
-    Resolution,
 )
-from .names import domain_fault, is_address, label_problems
+from .egress_endpoints import PROTOCOLS, RESOLUTIONS, addresses_of, endpoints_of, ports_of
+from .egress_reader import Reader, given_options
+from .names import domain_fault, is_address, is_dns_label, is_object_name, label_problems
 from .reference import namespace_problems, pair_problems, parse_reference
-
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_OBJECT_NAME_MAX = 253
-_T = TypeVar("_T")
-
-
-class _Reader:
-    """Collects problems while options are read, so that users see all of them at once."""
-
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-
-    def wrong(self, code: str, where: str, message: str, remedy: str) -> None:
-        self.problems.append(Problem(code, where, message, remedy))
-
-    def label(self, where: str, option: str, value: str) -> str:
-        if not _LABEL.fullmatch(value):
-            self.wrong(
-                "invalid_name",
-                f"{where}.{option}" if where else option,
-                f"expected a DNS label (lower-case letters, digits and hyphens, 63 characters at most), found {value!r}",
-                "choose another name",
-            )
-        return value
-
-    def port(self, where: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-            self.wrong("invalid_port", where, f"expected a port number from 1 to 65535, found {value!r}", "give the port's number")
-            return 0
-        return value
-
-    def one_of(self, where: str, value: Any, choices: Sequence[_T]) -> _T:
-        if value not in choices:
-            self.wrong("invalid_choice", where, f"expected one of {', '.join(map(str, choices))}, found {value!r}", "choose one of them")
-            return choices[0]
-        return cast(_T, value)
 
 
 def from_arguments(params: Mapping[str, Any]) -> tuple[Origination, ...]:
@@ -74,7 +34,7 @@ def from_arguments(params: Mapping[str, Any]) -> tuple[Origination, ...]:
     Options that are absent or None take their defaults. A service to be removed (`state: absent`) needs no more than its name and what
     says where its objects are.
     """
-    reader = _Reader()
+    reader = Reader()
     given = {option: value for option, value in params.items() if value is not None}
     services = given.pop("services", None)
     if services is not None and ("name" in given or "host" in given):
@@ -106,40 +66,46 @@ def _inherit(shared: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str,
             merged.pop(other, None)
     for option in ("gateway", "objects"):
         if option in own and option in shared:
-            merged[option] = {**_given(shared[option]), **_given(own[option])}
+            merged[option] = {**given_options(shared[option]), **given_options(own[option])}
     return merged
 
 
-def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {option: value for option, value in (options or {}).items() if value is not None}
-
-
-_PROTOCOLS: Sequence[Protocol] = ("HTTP", "HTTP2", "GRPC", "TCP")
-_RESOLUTIONS: Sequence[Resolution] = ("DNS", "DNS_ROUND_ROBIN", "STATIC", "NONE")
 _TO_REMOVE = ("name", "namespace", "gateway", "objects", "client_namespaces")
 
 
-def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origination:
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _age(reader: Reader, where: str, text: Any) -> int | None:
+    """Seconds; None where nothing bounds it."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", str(text).strip())
+    if found is None:
+        reader.wrong("invalid_duration", where, f"expected a duration such as 10m or 1h, found {text!r}", "write a number and s, m, h or d")
+        return None
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+_DNS = PodGroup("kube-system", {"k8s-app": "kube-dns"}, 53)
+_ISTIOD = PodGroup("istio-system", {"app": "istiod"}, 15012)
+
+
+def _origination(reader: Reader, where: str, given: Mapping[str, Any]) -> Origination:
     prefix = f"{where}." if where else ""
     absent = given.get("state") == "absent"
     if absent:
-        kept = {option: value for option, value in given.items() if option in _TO_REMOVE}
-        given = {**kept, "mode": "SIMPLE", "host": "nothing.invalid"}
-    for option in ("name", "host"):
-        if not given.get(option):
-            reader.wrong("missing_option", f"{prefix}{option}", f"expected {option}, found none", f"set {option}")
-    name = str(given.get("name") or "")
-    if name:
-        reader.label(where, "name", name)
+        given = {**{option: value for option, value in given.items() if option in _TO_REMOVE}, "mode": "SIMPLE", "host": "nothing.invalid"}
+    name = _name(reader, where, given)
     host = _host(reader, f"{prefix}host", str(given["host"])) if given.get("host") else ""
-    gateway = _gateway(reader, f"{prefix}gateway", _given(given.get("gateway")))
+    gateway = _gateway(reader, f"{prefix}gateway", given_options(given.get("gateway")))
     namespace = reader.label(where, "namespace", str(given.get("namespace") or gateway.namespace))
     mode = reader.one_of(f"{prefix}mode", given.get("mode", "MUTUAL"), cast(Sequence[Mode], ("MUTUAL", "SIMPLE")))
-    objects = _objects(reader, prefix, name, namespace, gateway, _given(given.get("objects")))
+    objects = _objects(reader, prefix, name, namespace, gateway, given_options(given.get("objects")))
     credential_name, files = _identity(reader, prefix, mode, given, gateway, objects["originating_rule"].namespace)
-    protocol = reader.one_of(f"{prefix}protocol", given.get("protocol", "HTTP"), _PROTOCOLS)
-    http_port, tls_port = _ports(reader, prefix, protocol, given)
-    resolution = reader.one_of(f"{prefix}resolution", given.get("resolution", "DNS"), _RESOLUTIONS)
+    protocol = reader.one_of(f"{prefix}protocol", given.get("protocol", "HTTP"), PROTOCOLS)
+    http_port, tls_port = ports_of(reader, prefix, protocol, given)
+    resolution = reader.one_of(f"{prefix}resolution", given.get("resolution", "DNS"), RESOLUTIONS)
     sans = given.get("subject_alt_names")
     origination = Origination(
         where=f"{where} ({name})" if where and name else where or name or "name",
@@ -157,86 +123,50 @@ def _origination(reader: _Reader, where: str, given: Mapping[str, Any]) -> Origi
         tls_port=tls_port,
         protocol=protocol,
         resolution=resolution,
-        endpoints=_endpoints(
+        endpoints=endpoints_of(
             reader, f"{prefix}endpoints", resolution, given.get("endpoints") or (), protocol, one_port=http_port == tls_port
         ),
-        addresses=_addresses(reader, f"{prefix}addresses", resolution, given.get("addresses") or ()),
+        addresses=addresses_of(reader, f"{prefix}addresses", resolution, given.get("addresses") or ()),
         export_to=_export_to(reader, f"{prefix}export_to", given.get("export_to") or ()),
         rule_export_to=_export_to(reader, f"{prefix}rule_export_to", given.get("rule_export_to") or (".",)),
-        client_namespaces=tuple(
-            reader.label(where, f"client_namespaces[{index}]", str(client))
-            for index, client in enumerate(dict.fromkeys(given.get("client_namespaces") or ()))
-        ),
+        max_connection_age=_age(reader, f"{prefix}max_connection_age", given.get("max_connection_age")),
+        client_namespaces=_client_namespaces(reader, where, given),
         direct_tls=bool(given.get("direct_tls", False)),
         prevent_bypass=bool(given.get("prevent_bypass", False)),
         absent=absent,
-        dns=_pods(reader, f"{prefix}dns", given.get("dns"), PodGroup("kube-system", {"k8s-app": "kube-dns"}, 53)),
-        control_plane=_pods(
-            reader, f"{prefix}control_plane", given.get("control_plane"), PodGroup("istio-system", {"app": "istiod"}, 15012)
-        ),
+        dns=_pods(reader, f"{prefix}dns", given.get("dns"), _DNS),
+        control_plane=_pods(reader, f"{prefix}control_plane", given.get("control_plane"), _ISTIOD),
     )
-    if origination.direct_tls and http_port == tls_port and http_port:
+    _check_together(reader, prefix, origination)
+    return origination
+
+
+def _client_namespaces(reader: Reader, where: str, given: Mapping[str, Any]) -> tuple[str, ...]:
+    names = dict.fromkeys(given.get("client_namespaces") or ())
+    return tuple(reader.label(where, f"client_namespaces[{index}]", str(name)) for index, name in enumerate(names))
+
+
+def _name(reader: Reader, where: str, given: Mapping[str, Any]) -> str:
+    for option in ("name", "host"):
+        if not given.get(option):
+            reader.wrong("missing_option", f"{where}.{option}" if where else option, f"expected {option}, found none", f"set {option}")
+    name = str(given.get("name") or "")
+    return reader.label(where, "name", name) if name else ""
+
+
+def _check_together(reader: Reader, prefix: str, origination: Origination) -> None:
+    if origination.direct_tls and origination.http_port == origination.tls_port and origination.http_port:
         reader.wrong(
             "direct_tls_on_one_port",
             f"{prefix}direct_tls",
-            f"clients that speak TLS themselves need a port of their own, found {tls_port} for both",
+            f"clients that speak TLS themselves need a port of their own, found {origination.tls_port} for both",
             "give tls_port another number than http_port, or turn direct_tls off",
         )
     if origination.prevent_bypass:
         _check_bypass(reader, prefix, origination)
-    return origination
 
 
-def _ports(reader: _Reader, prefix: str, protocol: Protocol, given: Mapping[str, Any]) -> tuple[int, int]:
-    """Where clients connect to, and where the gateway does. With TCP there is no usual port, and the two may be one."""
-    defaults = (80, 443)
-    if protocol == "TCP":
-        port = given.get("http_port", given.get("tls_port"))
-        if port is None:
-            reader.wrong(
-                "missing_option",
-                f"{prefix}http_port",
-                "expected the port to which clients connect, found none, and TCP has no usual one",
-                "set http_port (or its alias port), for example to 27017, and tls_port where the service takes TLS on another one",
-            )
-            return 0, 0
-        defaults = (port, port)
-    http_port = reader.port(f"{prefix}http_port", given.get("http_port", defaults[0]))
-    tls_port = reader.port(f"{prefix}tls_port", given.get("tls_port", defaults[1]))
-    if http_port == tls_port and http_port and protocol != "TCP":
-        reader.wrong(
-            "same_port",
-            f"{prefix}tls_port",
-            f"expected a port other than http_port, found {tls_port} for both",
-            "clients speak HTTP on http_port and the gateway speaks TLS to tls_port: give them different numbers",
-        )
-    return http_port, tls_port
-
-
-def _addresses(reader: _Reader, where: str, resolution: Resolution, values: Sequence[Any]) -> tuple[str, ...]:
-    """As istiod takes them: IP addresses, or with STATIC and NONE networks, too."""
-    for index, value in enumerate(map(str, values)):
-        try:
-            ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            reader.wrong(
-                "invalid_address",
-                f"{where}[{index}]",
-                f"expected an IP address, found {value!r}",
-                "give the address that the clients' DNS answers for the host; where the service really is belongs into endpoints",
-            )
-            continue
-        if "/" in value and resolution not in ("STATIC", "NONE"):
-            reader.wrong(
-                "invalid_address",
-                f"{where}[{index}]",
-                f"resolution {resolution} takes single addresses, found the network {value}",
-                "list the addresses without prefix length, or use resolution STATIC",
-            )
-    return tuple(dict.fromkeys(map(str, values)))
-
-
-def _host(reader: _Reader, where: str, given: str) -> str:
+def _host(reader: Reader, where: str, given: str) -> str:
     """The host as objects hold it."""
     host = read(given)
     if "*" in given:
@@ -276,7 +206,7 @@ def _san(name: str) -> str:
     return name if name.isascii() else normalise(name) or name
 
 
-def _gateway(reader: _Reader, where: str, given: Mapping[str, Any]) -> EgressGateway:
+def _gateway(reader: Reader, where: str, given: Mapping[str, Any]) -> EgressGateway:
     defaults = EgressGateway()
     selector = given.get("selector")
     if selector is not None and not selector:
@@ -298,10 +228,10 @@ def _gateway(reader: _Reader, where: str, given: Mapping[str, Any]) -> EgressGat
 
 
 def _identity(
-    reader: _Reader, prefix: str, mode: Mode, given: Mapping[str, Any], gateway: EgressGateway, rule_namespace: str
+    reader: Reader, prefix: str, mode: Mode, given: Mapping[str, Any], gateway: EgressGateway, rule_namespace: str
 ) -> tuple[str | None, CertificateFiles | None]:
     credential_name = given.get("credential_name") or None
-    files = CertificateFiles(**_given(given["certificate_files"])) if given.get("certificate_files") else None
+    files = CertificateFiles(**given_options(given["certificate_files"])) if given.get("certificate_files") else None
     if credential_name and files:
         reader.wrong(
             "two_sources",
@@ -323,7 +253,7 @@ def _identity(
     return (str(credential_name) if credential_name else None), files
 
 
-def _check_credential(reader: _Reader, where: str, mode: Mode, name: str, gateway: EgressGateway, rule_namespace: str) -> None:
+def _check_credential(reader: Reader, where: str, mode: Mode, name: str, gateway: EgressGateway, rule_namespace: str) -> None:
     try:
         reference = parse_reference(name, where)
     except Rejected as rejected:
@@ -341,7 +271,7 @@ def _check_credential(reader: _Reader, where: str, mode: Mode, name: str, gatewa
         )
 
 
-def _check_files(reader: _Reader, where: str, mode: Mode, files: CertificateFiles) -> None:
+def _check_files(reader: Reader, where: str, mode: Mode, files: CertificateFiles) -> None:
     for option, path in files.given.items():
         if not path.startswith("/") and not (option == "ca_certificate" and path == "system"):
             reader.wrong(
@@ -370,109 +300,20 @@ def _check_files(reader: _Reader, where: str, mode: Mode, files: CertificateFile
                 )
 
 
-def _endpoints(
-    reader: _Reader, where: str, resolution: Resolution, items: Sequence[Mapping[str, Any]], protocol: Protocol, *, one_port: bool
-) -> tuple[Endpoint, ...]:
-    if resolution == "NONE" and items:
-        reader.wrong(
-            "endpoints_unused",
-            where,
-            f"resolution NONE connects to the address that the client asked for, and {len(items)} endpoints were given",
-            "use resolution STATIC (addresses) or DNS (names)",
-        )
-    if resolution == "STATIC" and not items:
-        reader.wrong(
-            "endpoints_missing",
-            where,
-            "resolution STATIC needs endpoints, and none were given",
-            "give their addresses, or use resolution DNS",
-        )
-    if resolution == "DNS_ROUND_ROBIN" and len(items) > 1:
-        reader.wrong(
-            "too_many_endpoints",
-            where,
-            f"resolution DNS_ROUND_ROBIN takes one endpoint at most, found {len(items)}",
-            "give one name that resolves to all addresses, or use resolution DNS",
-        )
-    endpoints = []
-    for index, item in enumerate(items):
-        here = f"{where}[{index}]"
-        given = _given(item)
-        address = str(given.get("address") or "")
-        address = address if address.isascii() else normalise(address) or address
-        if resolution == "STATIC" and not is_address(address):
-            reader.wrong(
-                "invalid_endpoint",
-                f"{here}.address",
-                f"resolution STATIC takes IP addresses, found {address!r}",
-                "give an address, or use resolution DNS",
-            )
-        elif resolution in ("DNS", "DNS_ROUND_ROBIN") and not is_address(address) and (domain_fault(address) or "*" in address):
-            reader.wrong(
-                "invalid_endpoint",
-                f"{here}.address",
-                f"expected a DNS name or an IP address, found {address!r}",
-                "give the name without scheme, port or path",
-            )
-        endpoints.append(
-            Endpoint(
-                address=address,
-                ports=_endpoint_ports(reader, f"{here}.ports", given.get("ports") or {}, protocol, one_port=one_port),
-                labels={str(key): str(value) for key, value in (given.get("labels") or {}).items()},
-                locality=given.get("locality"),
-                weight=given.get("weight"),
-            )
-        )
-    return tuple(endpoints)
-
-
-def _endpoint_ports(reader: _Reader, where: str, given: Mapping[str, Any], protocol: Protocol, *, one_port: bool) -> dict[str, int]:
-    """By the ServiceEntry's port names. With TCP the names of HTTP services are understood, too, so that a service can change over."""
-    mesh_name, tls_name = PORT_NAMES[protocol == "TCP"]
-    names = {mesh_name: mesh_name, tls_name: tls_name}
-    if protocol == "TCP":
-        names |= dict(zip(PORT_NAMES[False], (mesh_name, tls_name), strict=True))
-    if one_port:
-        names = dict.fromkeys(names, mesh_name)
-    ports: dict[str, int] = {}
-    for name, value in given.items():
-        number = reader.port(f"{where}.{name}", _as_int(value))
-        if name not in names:
-            reader.wrong(
-                "unknown_port_name",
-                f"{where}.{name}",
-                f"expected the port names {mesh_name} and {tls_name}, found {name!r}",
-                f"map {tls_name} to the port on which the endpoint takes TLS",
-            )
-        elif ports.setdefault(names[name], number) != number:
-            reader.wrong(
-                "endpoint_ports_differ",
-                where,
-                f"expected one number for a port of the service, found {', '.join(map(str, given.values()))}",
-                f"map {tls_name} alone, or give http_port and tls_port different numbers",
-            )
-    return ports
-
-
-def _as_int(value: Any) -> Any:
-    """Templates yield `"443"` where 443 is meant."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-def _export_to(reader: _Reader, where: str, values: Sequence[str]) -> tuple[str, ...]:
+def _export_to(reader: Reader, where: str, values: Sequence[str]) -> tuple[str, ...]:
     entries = tuple(dict.fromkeys(map(str, values)))
     if "*" in entries and len(entries) > 1:
         reader.wrong("invalid_export_to", where, f"expected * alone or namespaces, found {', '.join(entries)}", "remove * or the others")
     for entry in entries:
         if entry == "~":
             reader.wrong("invalid_export_to", where, "~ hides an object from everyone", "list the clients' namespaces")
-        elif entry not in ("*", ".") and not _LABEL.fullmatch(entry):
+        elif entry not in ("*", ".") and not is_dns_label(entry):
             reader.wrong("invalid_export_to", where, f"expected a namespace, '.' or '*', found {entry!r}", "list the clients' namespaces")
     return entries
 
 
-def _pods(reader: _Reader, where: str, options: Mapping[str, Any] | None, default: PodGroup) -> PodGroup:
-    given = _given(options)
+def _pods(reader: Reader, where: str, options: Mapping[str, Any] | None, default: PodGroup) -> PodGroup:
+    given = given_options(options)
     labels = given.get("labels", default.labels)
     if not labels:
         reader.wrong(
@@ -486,20 +327,20 @@ def _pods(reader: _Reader, where: str, options: Mapping[str, Any] | None, defaul
 
 
 def _objects(
-    reader: _Reader, prefix: str, name: str, namespace: str, gateway: EgressGateway, given: Mapping[str, Any]
+    reader: Reader, prefix: str, name: str, namespace: str, gateway: EgressGateway, given: Mapping[str, Any]
 ) -> dict[Part, ObjectName]:
     """Where each object lives. The rules live where the gateway is: see `egress_objects.py`."""
     homes: dict[Part, str] = {"originating_rule": gateway.namespace, "first_hop_rule": gateway.namespace}
     objects: dict[Part, ObjectName] = {}
     for part, pattern in NAME_PATTERNS.items():
-        chosen = _given(given.get(part))
+        chosen = given_options(given.get(part))
         here = f"{prefix}objects.{part}"
         made = str(chosen.get("name") or (pattern.format(name=name) if name else ""))
         home = str(chosen.get("namespace") or homes.get(part, namespace))
         if "namespace" in chosen:
             reader.label(here, "namespace", home)
-        usable = bool(_LABEL.fullmatch(made)) if part == "gateway" else len(made) <= _OBJECT_NAME_MAX and bool(_OBJECT_NAME.fullmatch(made))
-        if not usable and ("name" in chosen or _LABEL.fullmatch(name)):  # a bad name of the service was reported as such
+        usable = is_dns_label(made) if part == "gateway" else is_object_name(made)
+        if not usable and ("name" in chosen or is_dns_label(name)):  # a bad name of the service was reported as such
             kind = "DNS label (63 characters at most, no dots)" if part == "gateway" else "DNS name in lower case"
             reader.wrong(
                 "invalid_name", f"{here}.name", f"expected a {kind}, found {made!r}", f"shorten the service's name or set {here}.name"
@@ -508,7 +349,7 @@ def _objects(
     return objects
 
 
-def _check_bypass(reader: _Reader, prefix: str, origination: Origination) -> None:
+def _check_bypass(reader: Reader, prefix: str, origination: Origination) -> None:
     where = f"{prefix}prevent_bypass"
     if origination.direct_tls:
         reader.wrong(
@@ -539,7 +380,7 @@ def _check_bypass(reader: _Reader, prefix: str, origination: Origination) -> Non
             )
 
 
-def _check_distinct(reader: _Reader, originations: Sequence[Origination]) -> None:
+def _check_distinct(reader: Reader, originations: Sequence[Origination]) -> None:
     def distinct(code: str, option: str, key: Callable[[Origination], Any], remedy: str) -> None:
         first: dict[Any, Origination] = {}
         for origination in originations:

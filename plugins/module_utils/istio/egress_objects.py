@@ -24,8 +24,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..objects.ownership import metadata
 from .egress import ObjectName, Origination, Part
-from .ownership import metadata
 
 NETWORKING = "networking.istio.io/v1"
 Manifest = Mapping[str, Any]
@@ -99,8 +99,16 @@ def _originating_rule(origination: Origination) -> dict[str, Any]:
     return {
         "host": origination.host,
         "exportTo": list(origination.rule_export_to),
-        "trafficPolicy": {"portLevelSettings": [_port_level(origination, origination.tls_port, tls)]},
+        "trafficPolicy": {"portLevelSettings": [_aging(origination, _port_level(origination, origination.tls_port, tls))]},
     }
+
+
+def _aging(origination: Origination, settings: dict[str, Any]) -> dict[str, Any]:
+    """With a bound on the age of connections: for HTTP too it is one of TCP (istiod's pilot/pkg/networking/core/cluster_traffic_policy.go)."""
+    if origination.max_connection_age is None:
+        return settings
+    pool = settings.get("connectionPool") or {}
+    return {**settings, "connectionPool": {**pool, "tcp": {"maxConnectionDuration": f"{origination.max_connection_age}s"}}}
 
 
 def _first_hop_rule(origination: Origination) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..objects.ownership import metadata, owner_value
 from ..tls.names import split_namespace
 from .names import is_address, matches, subset_of
-from .ownership import metadata, owner_value
 from .reference import Lookup, Reference, server_lookups
 
 API_VERSION = "networking.istio.io/v1"
@@ -94,10 +94,10 @@ class IngressGateway:
     @property
     def owner(self) -> str:
         """The owner label's value, by which the routes that belong to this Gateway are found."""
-        return owner_of(self.name)
+        return gateway_owner(self.name)
 
 
-def owner_of(gateway_name: str) -> str:
+def gateway_owner(gateway_name: str) -> str:
     return owner_value("gateway", gateway_name)
 
 

@@ -65,6 +65,15 @@ _TOOLS = (
         annotations=("cert-manager.io/certificate-name",),
     ),
     _Tool(
+        "trust-manager",
+        "a Bundle",
+        "at once, when it sees the change or the Bundle's sources change",
+        "change the sources of the Bundle",
+        group="trust.cert-manager.io",
+        labels=("trust.cert-manager.io/bundle",),
+        managers=("trust-manager",),
+    ),
+    _Tool(
         "External Secrets",
         "an ExternalSecret",
         "at its next refresh",
@@ -122,6 +131,21 @@ _TOOLS = (
         labels=("kubed.appscode.com/origin*",),
     ),
     _Tool(
+        "Hierarchical Namespaces",
+        "the Secret of a parent namespace",
+        "at once, or refuses it",
+        "change the original, which it copies",
+        labels=("hnc.x-k8s.io/inherited-from",),
+    ),
+    _Tool(
+        "Kyverno",
+        "a policy that generates it",
+        "when the policy or its source changes, and at once with synchronize",
+        "change the source that the policy copies, or the policy",
+        labels=("generate.kyverno.io/policy-name", "kyverno.io/generated-by-kind"),
+        managers=("kyverno",),
+    ),
+    _Tool(
         "OpenShift's service CA",
         "a Service",
         "when it next looks at the Secret",
@@ -144,6 +168,29 @@ _TOOLS = (
         "change it in the repository, or annotate the Secret with kustomize.toolkit.fluxcd.io/reconcile: disabled",
         labels=("kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"),
         managers=("kustomize-controller", "helm-controller"),
+    ),
+    _Tool(
+        "Config Sync",
+        "a repository",
+        "at once, when it sees the change",
+        "change it in the repository, or annotate the Secret with configmanagement.gke.io/managed: disabled",
+        annotations=("configmanagement.gke.io/managed", "configsync.gke.io/*"),
+        managers=("configsync",),
+    ),
+    _Tool(
+        "kapp",
+        "an app",
+        "at the next deploy, with kapp-controller within minutes",
+        "change it in the app's configuration, or take the Secret out of it",
+        labels=("kapp.k14s.io/app",),
+    ),
+    _Tool(
+        "Rancher",
+        "an object set",
+        "when it next applies that",
+        "change it where the set is defined (Fleet's repository, k3s' manifests, or Rancher)",
+        labels=("objectset.rio.cattle.io/hash",),
+        annotations=("objectset.rio.cattle.io/*",),
     ),
     _Tool(
         "Helm",
@@ -170,7 +217,7 @@ def keepers(secret: Manifest | None, managers: Collection[str] = ()) -> tuple[Ke
     found = [keeper for tool in _TOOLS for keeper in _signs(tool, metadata, managers)]
     if any(keeper.tool == "Flux" for keeper in found):  # which installs its charts with Helm
         found = [keeper for keeper in found if keeper.tool != "Helm"]
-    known = {owner.get("name") for owner in _owners(metadata) for tool in _TOOLS if _of_group(owner, tool.group)}
+    known = {owner.get("name") for owner in _owners(metadata) if _tool_of(owner)}
     found += [
         Keeper(
             f"the controller of {owner.get('kind')} {owner.get('name')}",
@@ -194,7 +241,7 @@ def _signs(tool: _Tool, metadata: Manifest, managers: Collection[str]) -> Iterat
     if _is_excepted(tool, metadata):
         return
     for owner in _owners(metadata):
-        if _of_group(owner, tool.group):
+        if _tool_of(owner) is tool:
             yield keeper(f"{owner.get('kind')} {owner.get('name')}", "owner reference")
             return
     signs: tuple[tuple[Literal["annotation", "label"], tuple[str, ...]], ...] = (("annotation", tool.annotations), ("label", tool.labels))
@@ -233,6 +280,8 @@ def _is_excepted(tool: _Tool, metadata: Manifest) -> bool:
     if tool.name == "Argo CD":  # a copy carries the tracking of its original, which Argo CD passes over
         tracked = annotations.get("argocd.argoproj.io/tracking-id")
         return bool(tracked) and not str(tracked).endswith(f"/Secret:{metadata.get('namespace')}/{metadata.get('name')}")
+    if tool.name == "Config Sync":
+        return annotations.get("configmanagement.gke.io/managed") == "disabled"
     if tool.name == "Flux":
         setting = str(annotations.get("kustomize.toolkit.fluxcd.io/ssa")).lower()
         return annotations.get("kustomize.toolkit.fluxcd.io/reconcile") == "disabled" or setting in ("ignore", "ifnotpresent")
@@ -241,6 +290,12 @@ def _is_excepted(tool: _Tool, metadata: Manifest) -> bool:
 
 def _owners(metadata: Manifest) -> list[Manifest]:
     return list(metadata.get("ownerReferences") or ())
+
+
+def _tool_of(owner: Manifest) -> _Tool | None:
+    """The tool with the nearest group: trust.cert-manager.io is trust-manager's, and not cert-manager's."""
+    fitting = [tool for tool in _TOOLS if _of_group(owner, tool.group)]
+    return max(fitting, key=lambda tool: len(tool.group), default=None)
 
 
 def _of_group(owner: Manifest, group: str) -> bool:

@@ -21,10 +21,11 @@ WAYPOINT = "istio.io/use-waypoint"
 def is_discovered(labels: Labels, mesh: Mapping[str, Any]) -> bool:
     """Whether a namespace with these labels matches one of meshConfig's discoverySelectors; without any, all do."""
     selectors: Sequence[Any] = mesh.get("discoverySelectors") or ()
-    return not selectors or any(_selects(selector or {}, labels) for selector in selectors)
+    return not selectors or any(selects(selector or {}, labels) for selector in selectors)
 
 
-def _selects(selector: Mapping[str, Any], labels: Labels) -> bool:
+def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
+    """Whether a label selector of Kubernetes matches."""
     if not all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
     return all(_holds(one, labels) for one in selector.get("matchExpressions") or ())

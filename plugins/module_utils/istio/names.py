@@ -45,21 +45,21 @@ def _metadata(manifest: Manifest, where: str) -> Found:
     metadata = manifest["metadata"]
     name, namespace = metadata["name"], metadata["namespace"]
     if manifest["kind"] == "Gateway":
-        if not is_label(name, _KUBERNETES_LABEL):
+        if not is_dns_label(name):
             yield Problem(
                 "gateway_name",
                 where,
                 f"expected a Gateway's name of up to 63 lower-case letters, digits and '-', without dots, found {name!r}",
                 "choose such a name",
             )
-    elif len(name) > 253 or not _OBJECT_NAME.fullmatch(name):
+    elif not is_object_name(name):
         yield Problem(
             "object_name",
             where,
             f"expected a name of up to 253 lower-case letters, digits, '-' and '.', found {name!r}",
             "choose such a name",
         )
-    if not is_label(namespace, _KUBERNETES_LABEL):
+    if not is_dns_label(namespace):
         yield Problem(
             "namespace_name",
             where,
@@ -92,9 +92,24 @@ def _labels(labels: Mapping[str, str], where: str) -> Found:
 
 def _key(key: str, where: str, what: str) -> Found:
     prefix, separator, name = key.rpartition("/")
-    valid_prefix = not separator or (len(prefix) <= 253 and _OBJECT_NAME.fullmatch(prefix))
+    valid_prefix = not separator or is_object_name(prefix)
     if not valid_prefix or len(name) > 63 or not _QUALIFIED_NAME.fullmatch(name):
-        yield Problem(what, where, f"expected [domain/]name as {what} key, found {key!r}", "correct it")
+        yield Problem(
+            what,
+            where,
+            f"expected [domain/]name as {what} key, found {key!r}",
+            "write it in that form, of letters, digits, '-', '_' and '.'",
+        )
+
+
+def is_object_name(text: str) -> bool:
+    """Whether most kinds of objects may be called so: a DNS subdomain in lower case (RFC 1123)."""
+    return len(text) <= 253 and bool(_OBJECT_NAME.fullmatch(text))
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether a namespace or a volume may be called so: a DNS label in lower case (RFC 1123)."""
+    return is_label(text, _KUBERNETES_LABEL)
 
 
 def is_label(text: str, pattern: re.Pattern[str] = _LABEL) -> bool:
@@ -173,7 +188,7 @@ def _short_name(host: str, name: str, where: str) -> Problem:
 def port_problems(number: Any, where: str) -> tuple[Problem, ...]:
     if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 65535:
         return ()
-    return (Problem("port_number", where, f"expected a port from 1 to 65535, found {number!r}", "correct it"),)
+    return (Problem("port_number", where, f"expected a port from 1 to 65535, found {number!r}", "give such a number"),)
 
 
 def matches(one: str, other: str) -> bool:

@@ -9,13 +9,12 @@ names are asked for), pilot/pkg/xds/sds.go and pilot/pkg/credentials/kube/secret
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from ..problems import Problem, Rejected
-from .names import CA_SUFFIX
+from .names import CA_SUFFIX, is_dns_label, is_object_name
 
 Scheme = Literal["kubernetes", "configmap", "kubernetes-gateway", "builtin", "invalid", "sds"]
 Role = Literal["pair", "ca"]
@@ -25,8 +24,6 @@ _FORMS = (
     "a Secret's name, kubernetes://[namespace/]name, kubernetes-gateway://namespace/name, configmap://namespace/name (for a CA), "
     "builtin:// or sds://name"
 )
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,11 @@ def _object(text: str, scheme: Scheme, rest: str, where: str) -> Reference:
         raise Rejected(_malformed(where, f"expected at most namespace/name, found {text!r}"))
     name = parts[-1]
     namespace = parts[0] if len(parts) == 2 else None
-    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+    if not is_object_name(name):
         raise Rejected(
             _malformed(where, f"expected the name of a Kubernetes object (lower case, digits, '-' and '.'), found {name!r} in {text!r}")
         )
-    if namespace is not None and (len(namespace) > 63 or not _LABEL.fullmatch(namespace)):
+    if namespace is not None and not is_dns_label(namespace):
         raise Rejected(_malformed(where, f"expected a namespace (lower case, digits and '-'), found {namespace!r} in {text!r}"))
     return Reference(text, scheme, name, namespace)
 

@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..objects.kinds import GATEWAY_API, ISTIO
 from ..problems import Problem, Rejected
 from .names import CA_SUFFIX
 from .reference import Lookup, Reference, Role, ca_lookup, parse_reference, server_lookups
 
 Manifest = Mapping[str, Any]
-ISTIO = "networking.istio.io"
-GATEWAY_API = "gateway.networking.k8s.io"
 _TERMINATE_MODE = "gateway.istio.io/tls-terminate-mode"
 
 
@@ -39,9 +38,9 @@ class Use:
         api = " (Gateway API)" if self.group == GATEWAY_API else ""
         return f"{self.kind} {self.namespace}/{self.name}{api}"
 
-    def names(self, secret: str, namespace: str) -> bool:
-        """Whether istiod reads this Secret for it. A reference without a namespace means the proxies' own, which may be any."""
-        return self.lookup.kind == "Secret" and secret in self.lookup.names and self.lookup.namespace in (None, namespace)
+    def names(self, name: str, namespace: str, kind: str = "Secret") -> bool:
+        """Whether istiod reads this Secret, or ConfigMap, for it. A reference without a namespace means the proxies' own, which may be any."""
+        return self.lookup.kind == kind and name in self.lookup.names and self.lookup.namespace in (None, namespace)
 
     def as_result(self) -> dict[str, str]:
         place = {"group": self.group, "kind": self.kind, "namespace": self.namespace, "name": self.name}
@@ -53,10 +52,20 @@ def uses(gateways: Iterable[Manifest], destination_rules: Iterable[Manifest]) ->
     return [*(use for gateway in gateways for use in _of_gateway(gateway)), *(use for rule in destination_rules for use in _of_rule(rule))]
 
 
-def gateway_api_uses(gateways: Iterable[Manifest], listener_sets: Iterable[Manifest]) -> list[Use]:
-    """Every use of a Secret or of a ConfigMap with a CA in these live objects of the Gateway API."""
+def gateway_api_uses(gateways: Iterable[Manifest], listener_sets: Iterable[Manifest], policies: Iterable[Manifest] = ()) -> list[Use]:
+    """Every use of a Secret or of a ConfigMap with a CA in these live objects of the Gateway API; `policies` are BackendTLSPolicies."""
     found = [*(use for gateway in gateways for use in _of_api_gateway(gateway))]
-    return [*found, *(use for one in listener_sets for use in _of_listeners("ListenerSet", one, frontend=False))]
+    found += [use for one in listener_sets for use in _of_listeners("ListenerSet", one, frontend=False)]
+    return [*found, *(use for policy in policies for use in _of_policy(policy))]
+
+
+def _of_policy(policy: Manifest) -> Iterator[Use]:
+    """istiod takes the first reference only, and only a ConfigMap of the policy's own namespace."""
+    validation: Manifest = (policy.get("spec") or {}).get("validation") or {}
+    ref = next(iter(validation.get("caCertificateRefs") or ()), None)
+    if ref and ref.get("kind") == "ConfigMap" and not validation.get("wellKnownCACertificates"):
+        local = {key: value for key, value in ref.items() if key != "namespace"}
+        yield from _api_use("BackendTLSPolicy", policy, local, "ca", "spec.validation.caCertificateRefs[0]")
 
 
 def _of_api_gateway(gateway: Manifest) -> Iterator[Use]:

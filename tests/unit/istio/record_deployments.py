@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER, Cluster, connect
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import DEPLOYMENT
-from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import Change, from_arguments, plan, restoration
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster, connect
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mount_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import Change, plan, restoration
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import DEPLOYMENT
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import FIELD_MANAGER
 
 RECORDED = Path(__file__).parent / "data" / "gateway_deployments.json"
 NAMESPACE = "recorded-deployments"

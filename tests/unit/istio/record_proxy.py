@@ -22,7 +22,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import trustme
-from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy import PAGES
+from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy_dump import PAGES
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).resolve().parents[3]

@@ -252,6 +252,7 @@ def test_nothing_is_wrong_with_the_shape(one: Credential) -> None:
         (credential(name="Upper"), ["invalid_name"], "found 'Upper'"),
         (credential(name=""), ["invalid_name"], "found ''"),
         (credential(name="a" * 254), ["invalid_name"], "at most 253"),
+        (credential(name="a" * 253, layout="split"), ["invalid_name"], "expected at most 246, found 253"),
         (credential(name="x\n"), ["invalid_name"], "found 'x\\n'"),
         (credential(name="kubernetes://x"), ["invalid_name"], "found"),
         (credential(namespace="Not valid"), ["invalid_namespace"], "found 'Not valid'"),
@@ -274,6 +275,29 @@ def test_what_is_wrong_with_the_shape(one: Credential, codes: list[str], says: s
     assert [problem.code for problem in problems] == codes
     assert any(says in f"{problem.message}; {problem.remedy}" for problem in problems), problems
     assert all(problem.severity == "error" for problem in problems)
+
+
+def mounted(key: str = "ca-chain.cert.pem", **parts: Any) -> Credential:
+    return Credential("x", "n", **{"layout": "tls", "ca_certificate": b"ca", "ca_key": key, **parts})
+
+
+def test_a_ca_under_a_key_of_any_name_for_pods_that_mount_it() -> None:
+    assert shape_problems(mounted(), where="w") == shape_problems(mounted("ca.crt"), where="w") == ()
+    assert secrets(mounted()) == {"x": {"ca-chain.cert.pem": b"ca"}}
+
+
+@pytest.mark.parametrize(
+    ("one", "codes"),
+    [
+        *((mounted(key), ["invalid_key"]) for key in ("", "a/b", "a b", "..", ".", "..a", "a" * 254, "tls.crt", "cert", "crl")),
+        (mounted(certificate=b"crt", private_key=b"key"), ["ca_not_alone"]),
+        (mounted(crl=b"crl"), ["ca_not_alone"]),
+        (mounted(layout="split"), ["incomplete_pair", "ca_not_alone"]),
+        (mounted(ca_certificate=None), ["nothing_given"]),
+    ],
+)
+def test_what_cannot_stand_beside_it(one: Credential, codes: list[str]) -> None:
+    assert [problem.code for problem in shape_problems(one, where="w")] == codes
 
 
 def test_everything_wrong_is_told_at_once() -> None:

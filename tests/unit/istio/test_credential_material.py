@@ -19,9 +19,10 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_mat
     check_material,
     describe_data,
     judge_data,
+    public_contents,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
-from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
+from ansible_collections.meshops.istio.plugins.module_utils.tls.roots import Roots
 from ansible_collections.meshops.istio.tests.unit.tls.tls_pki import NOW, Issued, Pki, key_pem
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from cryptography.x509 import AccessDescription, AuthorityInformationAccess, TLSFeature, TLSFeatureType, UniformResourceIdentifier
@@ -246,10 +247,10 @@ def test_facts_of_live_data(pki: Pki, root: Issued, leaf: Issued, clients: Issue
         "more": b"x",
     }
     shown = describe_data(data, NOW)
-    assert shown["keys"] == ["ca.crl", "ca.crt", "more", "tls.crt", "tls.key"] and shown["crl"] == "present"
+    assert shown["secret_keys"] == shown["keys"] == ["ca.crl", "ca.crt", "more", "tls.crt", "tls.key"] and shown["crl"] == "present"
     assert shown["certificate"]["common_name"] == HOST and shown["certificate"]["days_left"] == 90
     assert shown["ca_certificate"]["subject"] == "CN=Clients"
-    assert describe_data({}, NOW) == {"keys": []}
+    assert describe_data({}, NOW) == {"secret_keys": [], "keys": []}
     old = pki.issue("Old", ca=True, days=(-300, -1))
     bundle_shown = describe_data({"ca.crt": old.pem + clients.pem}, NOW)["ca_certificate"]
     assert (bundle_shown["subject"], bundle_shown["chain"][0]["subject"]) == ("CN=Clients", "CN=Old"), "what it is good for"
@@ -286,3 +287,19 @@ def test_no_key_and_no_certificate_is_in_anything_that_is_shown(pki: Pki, root: 
             texts = [checked, sources(**given), checked.certificate, checked.ca_certificate, judged, describe_data(data, NOW)]
             shown = repr(texts) + " ".join(map(str, (*checked.problems, *checked.unusable, *judged)))
             assert not [secret for secret in secrets if secret in shown]
+
+
+def test_what_is_public_is_passed_on_and_a_key_among_it_is_not(pki: Pki, root: Issued, leaf: Issued, clients: Issued) -> None:
+    key = key_pem(leaf.key)
+    crl = pki.crl(clients).pem
+    data = {"tls.crt": leaf.pem + root.pem, "tls.key": key, "ca.crt": b"notes\n" + clients.pem, "ca.crl": crl}
+    given = {"layout": "tls", "certificate": (leaf.pem + root.pem).decode(), "ca_certificate": clients.pem.decode(), "crl": crl.decode()}
+    assert public_contents(data, None) == given
+    generic = {"cert": leaf.pem, "key": key}
+    assert public_contents(generic, None) == {"layout": "generic", "certificate": leaf.pem.decode()}
+    split = public_contents(generic, {"cacert": clients.pem})
+    assert split == {"layout": "split", "certificate": leaf.pem.decode(), "ca_certificate": clients.pem.decode()}
+    bundle = clients.pem + root.pem.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE")  # as in RHEL's ca-bundle.trust.crt, which Envoy reads
+    assert public_contents({**data, "ca.crt": bundle}, None) == {**given, "ca_certificate": (clients.pem + root.pem).decode()}
+    for part in ("tls.crt", "ca.crt"):
+        assert "PRIVATE KEY" not in str(public_contents({**data, part: data[part] + key}, None))

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.istio.destinations import destination_problems, destinations, unknown
+from ansible_collections.meshops.istio.plugins.module_utils.istio.choice import arrange
+from ansible_collections.meshops.istio.plugins.module_utils.istio.destinations import (
+    Known,
+    destination_problems,
+    destinations,
+    hosts_of,
+    unknown,
+)
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress import IngressGateway
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_arguments import from_arguments
 
@@ -33,7 +40,13 @@ def rule(*subsets: str, host: str = "httpbin", namespace: str = "default", **spe
 
 
 def codes(one: IngressGateway, services: Any, entries: Any = (), rules: Any = ()) -> list[str]:
-    found = destination_problems(one, services, entries, rules, proxy_namespaces=["istio-system"], root_namespace="istio-system")
+    found = destination_problems(
+        destinations(one),
+        Known(services, hosts_of(entries)),
+        rules=None if rules is None else arrange(rules, root_namespace="istio-system"),
+        proxy_namespaces=["istio-system"],
+        route_namespace="default",
+    )
     assert all(problem.severity == "warning" and "503" in problem.message and problem.where for problem in found)
     return [problem.code for problem in found]
 
@@ -77,10 +90,11 @@ def test_where_routes_lead(one: IngressGateway, services: Any, entries: Any, rul
 def test_what_has_to_be_looked_up() -> None:
     (found,) = destinations(gateway("Httpbin.Default.svc.cluster.local."))
     assert found.service == ("default", "httpbin") and found.port == 8000
-    assert unknown(gateway(), HTTPBIN) == () and unknown(gateway(), {}) == ()
-    assert [one.host for one in unknown(gateway(), NONE)] == ["httpbin.default.svc.cluster.local"]
+    assert unknown(destinations(gateway()), HTTPBIN) == () and unknown(destinations(gateway()), {}) == ()
+    assert [one.host for one in unknown(destinations(gateway()), NONE)] == ["httpbin.default.svc.cluster.local"]
 
 
 def test_a_name_with_a_namespace_is_explained() -> None:
-    found = destination_problems(gateway("httpbin.default"), {}, [], [], proxy_namespaces=["x"], root_namespace="x")
+    targets, known = destinations(gateway("httpbin.default")), Known({}, frozenset())
+    found = destination_problems(targets, known, rules=None, proxy_namespaces=["x"], route_namespace="default")
     assert "httpbin.default.svc.cluster.local" in found[0].remedy

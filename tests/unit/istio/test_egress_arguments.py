@@ -230,3 +230,8 @@ def test_the_longest_name_is_that_of_the_gateway() -> None:
 def test_templates_yield_text() -> None:
     (one,) = from_arguments({**NGINX, "endpoints": [{"address": "192.0.2.1", "ports": {"https": "8443"}}]})
     assert one.endpoints[0].ports == {"https": 8443}
+
+
+@pytest.mark.parametrize("text", ["", "0s", "10", "10 m", "-1s", "1.5h", "10min"])
+def test_ages_that_cannot_be(text: str) -> None:
+    assert rejected({**NGINX, "max_connection_age": text}) == [("invalid_duration", "max_connection_age")]

@@ -277,6 +277,16 @@ def test_originating_tls(changes: dict[str, Any], expected: dict[str, Any]) -> N
     assert tls(**changes) == expected
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("90s", "90s"), ("10m", "600s"), ("1h", "3600s")])
+def test_an_age_of_connections(text: str, seconds: str) -> None:
+    (settings,) = spec(made(max_connection_age=text), "DestinationRule", "originate-mtls-for-nginx")["trafficPolicy"]["portLevelSettings"]
+    assert settings["connectionPool"] == {"tcp": {"maxConnectionDuration": seconds}}
+    (settings,) = spec(made(max_connection_age=text, protocol="GRPC"), "DestinationRule", "originate-mtls-for-nginx")["trafficPolicy"][
+        "portLevelSettings"
+    ]
+    assert settings["connectionPool"] == {"http": {"h2UpgradePolicy": "UPGRADE"}, "tcp": {"maxConnectionDuration": seconds}}
+
+
 def test_static_endpoints() -> None:
     entry = spec(
         made(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.gateways import owned_selector, plan_absent, plan_present
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import ref_of
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress import manifests
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import ref_of
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit
 
 
 def wanted(*routes: str) -> list[dict[str, Any]]:

@@ -9,54 +9,39 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_arguments import from_arguments
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_surroundings import authorization_problems, discovery_problems
-from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import Workload
-
-POD = Workload("istio-system", "gw-0", "default", {"istio": "ingressgateway"})
+from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_surroundings import waypoint_problems
 
 
 def policy(namespace: str = "istio-system", **spec: Any) -> dict[str, Any]:
     return {"kind": "AuthorizationPolicy", "metadata": {"name": "p", "namespace": namespace}, "spec": spec}
 
 
-def allow(**operation: Any) -> dict[str, Any]:
-    return policy(rules=[{"to": [{"operation": operation}]}])
+USE, FROM_GATEWAYS = "istio.io/use-waypoint", "istio.io/ingress-use-waypoint"
+
+
+def for_service(name: str = "shop", kind: str = "Service") -> dict[str, Any]:
+    return policy("apps", targetRefs=[{"kind": kind, "name": name}])
 
 
 @pytest.mark.parametrize(
-    ("policies", "expected"),
+    ("of_service", "of_namespace", "policies", "told"),
     [
-        ([], []),
-        ([policy()], ["authorization_refuses"]),
-        ([policy("apps")], []),
-        ([policy(selector={"matchLabels": {"app": "other"}})], []),
-        ([policy(selector={"matchLabels": {"istio": "ingressgateway"}})], ["authorization_refuses"]),
-        ([policy(action="DENY", rules=[{}])], ["authorization_refuses"]),
-        ([policy(), policy(rules=[{}])], []),
-        ([allow(hosts=["a.example.com"])], []),
-        ([allow(hosts=["b.example.com"])], ["authorization_refuses"]),
-        ([allow(paths=["/shop"])], []),
-        ([policy(action="AUDIT")], []),
+        ({USE: "w"}, {}, [for_service()], True),
+        ({}, {USE: "w"}, [for_service("w", "Gateway")], True),
+        ({}, {USE: "w"}, [], False),
+        ({}, {USE: "w"}, [for_service("other"), policy("apps")], False),
+        ({}, {USE: "w", FROM_GATEWAYS: "true"}, [for_service()], False),
+        ({USE: "none"}, {USE: "w"}, [for_service()], False),
+        ({}, {}, [for_service()], False),
     ],
 )
-def test_policies_that_refuse_everybody(policies: list[dict[str, Any]], expected: list[str]) -> None:
-    server = {"hosts": ["a.example.com"], "credential_name": "a"}
-    gateway = from_arguments({"name": "g", "servers": [server]})
-    found = authorization_problems(gateway, [POD], policies, [], "istio-system")
-    assert [problem.code for problem in found] == expected
-    assert all(problem.severity == "warning" and "403" in problem.message for problem in found)
-    assert authorization_problems(gateway, [], policies, [], "istio-system") == ()
-
-
-@pytest.mark.parametrize(
-    ("labels", "mesh", "expected"),
-    [
-        ({"team": "shop"}, {"discoverySelectors": [{"matchLabels": {"team": "shop"}}]}, []),
-        ({}, {"discoverySelectors": [{"matchLabels": {"team": "shop"}}]}, ["namespace apps"]),
-        ({}, {}, []),
-        ({}, None, []),
-        (None, {"discoverySelectors": [{"matchLabels": {"team": "shop"}}]}, []),
-    ],
-)
-def test_namespaces_that_istiod_does_not_read(labels: Any, mesh: Any, expected: list[str]) -> None:
-    assert [problem.where for problem in discovery_problems(["apps", "apps"], {"apps": labels}, mesh)] == expected
+def test_policies_that_only_a_waypoint_applies(
+    of_service: dict[str, str], of_namespace: dict[str, str], policies: list[dict[str, Any]], told: bool
+) -> None:
+    route = {"destination": {"host": "shop", "port": 80}}
+    server = {"hosts": ["a.example.com"], "credential_name": "a", "routes": [route, {**route, "name": "again"}]}
+    gateway = from_arguments({"name": "g", "namespace": "apps", "servers": [server]})
+    service = {"metadata": {"name": "shop", "namespace": "apps", "labels": of_service}}
+    found = waypoint_problems(gateway, {("apps", "shop"): service}, {"apps": of_namespace}, policies)
+    assert [(problem.code, problem.severity) for problem in found] == ([("waypoint_bypassed", "warning")] if told else [])
+    assert waypoint_problems(gateway, {("apps", "shop"): None}, {}, policies) == ()

@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER as US
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.compare import differences
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mount_arguments import Request, from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mount_checks import check
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mounted_files import digests, files
 from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import (
     Change,
-    Request,
     alike,
-    check,
     choose,
-    digests,
-    files,
-    from_arguments,
     is_injected,
     owned,
     plan,
     restoration,
     shown,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.objects.compare import differences
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import FIELD_MANAGER as US
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected
 
 RECORDED = {case["name"]: case for case in json.loads((Path(__file__).parent / "data" / "gateway_deployments.json").read_text())}

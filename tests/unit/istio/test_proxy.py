@@ -13,22 +13,23 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy import (
-    Expected,
-    ExpectedCredential,
-    ExpectedServer,
-    Line,
+    Listener,
     Origination,
     Proxy,
     Rejection,
     Secret,
     Server,
-    check,
-    is_refusal,
-    judge,
-    line_time,
-    read_proxy,
-    refusals,
+    Uses,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy_dump import read_proxy, read_secrets
+from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy_expect import (
+    Expected,
+    ExpectedCredential,
+    ExpectedServer,
+    check,
+    judge,
+)
+from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy_log import Line, is_refusal, line_time, refusals
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -104,6 +105,44 @@ def test_tls_servers(ingress: Proxy) -> None:
         Server(("mutual.recorded.example.com",), "MUTUAL", ("recorded-mutual",), "recorded-mutual-cacert", alpn),
         Server(("missing.recorded.example.com",), "MUTUAL", ("recorded-missing",), "recorded-missing-cacert", alpn),
     )
+
+
+def secrets_only(pages: Recorded) -> dict[str, bytes]:
+    """What Envoy answers when it is asked for nothing else."""
+    dump = {"configs": section(pages, "SecretsConfigDump")["dynamic_active_secrets"]}
+    return {"certs": json.dumps(pages["certs"]).encode(), "secrets": json.dumps(dump).encode()}
+
+
+def test_secrets_are_read_anew_without_the_rest(ingress: Proxy) -> None:
+    pages = recorded("ingress")
+    assert read_secrets(ingress, secrets_only(pages), NOW, where="the proxy") == ingress
+    entries = section(pages, "SecretsConfigDump")["dynamic_active_secrets"]
+    good, other = (next(one for one in entries if one["name"] == f"kubernetes://recorded-{name}") for name in ("good", "mutual"))
+    good["secret"]["tls_certificate"] = other["secret"]["tls_certificate"]
+    good["last_updated"] = "2027-01-01T00:00:00.000Z"
+    pages["certs"]["certificates"] = [one for one in pages["certs"]["certificates"] if "good.recorded" not in json.dumps(one)]
+    now = read_secrets(ingress, secrets_only(pages), NOW, where="the proxy")
+    assert (
+        named(now, "recorded-good").certificates
+        == named(ingress, "recorded-mutual").certificates
+        != named(ingress, "recorded-good").certificates
+    )
+    assert named(now, "recorded-good").in_use and now.listeners == ingress.listeners
+    section(pages, "SecretsConfigDump")["dynamic_active_secrets"] = []
+    assert {one.state for one in read_secrets(now, secrets_only(pages), NOW, where="the proxy").secrets} == {"warming"}
+    assert {one.state for one in read_secrets(now, {"certs": b"{}", "secrets": b"{}"}, NOW, where="the proxy").secrets} == {"warming"}
+    with pytest.raises(Rejected, match="not_envoy"):
+        read_secrets(ingress, {"certs": b"{}", "secrets": b"no such page"}, NOW, where="the proxy")
+
+
+def test_what_a_credential_is_used_for(ingress: Proxy, egress: Proxy) -> None:
+    assert ingress.uses() == {f"recorded-{name}": Uses(served=True) for name in ("good", "bad", "mutual", "missing")}
+    assert egress.uses()["recorded-client"] == Uses(clusters=frozenset({"outbound|8444||partner.recorded.example.com"}))
+    assert ingress.refers_to("recorded-mutual") and not ingress.refers_to("recorded")
+    going = replace(ingress, listeners=tuple(replace(one, state="draining") for one in ingress.listeners))
+    assert going.uses() == {} and not going.refers_to("recorded-mutual") and going.secrets_of("recorded-mutual") == []
+    elsewhere = Listener("l", "[::]:443", "active", (Server(("a",), "MUTUAL", ("kubernetes-gateway://n/shop",), "x/shop-cacert"),))
+    assert replace(ingress, listeners=(elsewhere,)).refers_to("shop")
 
 
 def test_originations_without_the_meshs_own(egress: Proxy) -> None:

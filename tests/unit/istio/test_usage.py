@@ -208,3 +208,23 @@ def test_a_deletion_tells_what_it_does_to_each_kind() -> None:
     assert "Gateway apps/g (Gateway API), spec.listeners[0].tls.certificateRefs[0]" in problem.message and "at once" in problem.message
     (problem,) = deletion_problems("x", "apps", [*classic, *listeners] * 5)
     assert "more" not in problem.message, "each is told once"
+
+
+ROOTS = {"group": "", "kind": "ConfigMap", "name": "roots"}
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        ({"caCertificateRefs": [ROOTS, {**ROOTS, "name": "more"}]}, ["roots"]),  # istiod reads the first
+        ({"caCertificateRefs": [{**ROOTS, "kind": "Secret"}]}, []),  # which it refuses
+        ({"wellKnownCACertificates": "System"}, []),
+        ({}, []),
+    ],
+)
+def test_a_backend_tls_policy_uses_a_config_map(validation: dict[str, Any], expected: list[str]) -> None:
+    policy = {"metadata": {"name": "p", "namespace": "apps"}, "spec": {"validation": {"hostname": "a.example.com", **validation}}}
+    known = gateway_api_uses([], [], [policy])
+    assert [use.lookup.names for use in known] == [(name,) for name in expected]
+    assert all(use.names("roots", "apps", "ConfigMap") and not use.names("roots", "apps") for use in known)
+    assert all(str(use) == "BackendTLSPolicy apps/p (Gateway API)" for use in known)

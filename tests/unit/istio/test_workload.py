@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import Workload, pod_port, services_of, skipping_pods
+from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import (
+    Workload,
+    pod_port,
+    services_of,
+    skipped_ports,
+    skipping_pods,
+)
 
 
 def service(ports: str, labels: str = "{}", selector: str = "{istio: gateway}", namespace: str = "istio-system") -> dict[str, Any]:
@@ -86,3 +92,14 @@ def test_skipping_pods(target: str, unprivileged: bool | None, skipped: bool) ->
 def test_skipping_pods_by_name() -> None:
     pods = [workload(unprivileged=True, ports={"https": 443}), workload(unprivileged=True, ports={"https": 8443})]
     assert skipping_pods(8443, pods, [service("[{port: 8443, targetPort: https}]")]) == [(pods[0], 443)]
+
+
+def test_skipped_ports_of_a_gateway() -> None:
+    gateway = {"spec": {"servers": [{"port": {"number": number}} for number in (80, 443, 443, 8443)]}}
+    pods = [workload(unprivileged=True), workload(unprivileged=True)]
+    front = [service("[{port: 80, targetPort: 8080}, {port: 443}]")]
+    (problem,) = skipped_ports(gateway, "servers[{}]".format, pods, front)
+    assert (problem.code, problem.where, problem.severity) == ("privileged_target_port", "servers[1]", "warning")
+    assert "the pod gw-0 and 1 more" in problem.message
+    assert skipped_ports(gateway, str, [workload()], front) == []
+    assert skipped_ports(gateway, str, pods, []) == [], "Services that may not be read say nothing"

@@ -11,6 +11,8 @@ from typing import Any
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "meshops.istio"
+FIELD_MANAGER = "meshops.istio"
+"""Whose the fields are that we apply."""
 OWNER_LABEL = "meshops.istio/owner"
 _MAX_LABEL_VALUE = 63
 
@@ -39,3 +41,23 @@ def metadata(
     if annotations:
         made["annotations"] = dict(annotations)
     return made
+
+
+def owned_by(owner: str) -> str:
+    """The label selector of a unit's objects."""
+    return f"{MANAGED_BY_LABEL}={MANAGED_BY},{OWNER_LABEL}={owner}"
+
+
+def owner_of(manifest: Mapping[str, Any] | None) -> str | None:
+    """The unit that an object of ours belongs to; None for what something else made, or what does not exist."""
+    labels = _labels(manifest)
+    return labels.get(OWNER_LABEL) if labels.get(MANAGED_BY_LABEL) == MANAGED_BY else None
+
+
+def is_ours(manifest: Mapping[str, Any] | None) -> bool:
+    """Whether this collection made an object."""
+    return _labels(manifest).get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
+def _labels(manifest: Mapping[str, Any] | None) -> Mapping[str, str]:
+    return ((manifest or {}).get("metadata") or {}).get("labels") or {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ownership import metadata, owner_value
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import metadata, owner_value
 
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set"""
