@@ -14,19 +14,23 @@ from collections.abc import Iterator
 def unnamed_file(content: bytes) -> Iterator[str]:
     """A path from which `ssl`, which takes nothing but paths, reads content that no directory ever holds. ValueError: too long for that."""
     if hasattr(os, "memfd_create"):
-        reading = os.memfd_create("pem")
-        os.write(reading, content)
+        reading = writing = os.memfd_create("pem")
     else:  # a pipe, as a shell's <(...) is; what fits into none is no key
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        try:
-            if os.write(writing, content) < len(content):
-                raise ValueError("too long")
-        except BlockingIOError:
-            raise ValueError("too long") from None
-        finally:
-            os.close(writing)
     try:
+        _fill(writing, content, is_last=reading != writing)
         yield f"/dev/fd/{reading}"
     finally:
         os.close(reading)
+
+
+def _fill(writing: int, content: bytes, *, is_last: bool) -> None:
+    try:
+        if os.write(writing, content) < len(content):
+            raise ValueError("too long")
+    except BlockingIOError:
+        raise ValueError("too long") from None
+    finally:
+        if is_last:
+            os.close(writing)

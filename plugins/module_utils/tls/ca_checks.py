@@ -124,7 +124,8 @@ def _useless(certificate: Certificate, cas: Sequence[Certificate], in_the_way: S
         yield _Flaw("not_yet_valid", certificate, f"is valid from {rfc3339(certificate.not_before)}")
     if is_unverifiable(certificate):
         curve = ", whose curve is spelled out instead of named" if certificate.has_explicit_curve else ""
-        yield _Flaw("key_unsupported", certificate, f"has {certificate.key}{curve}")
+        exponent = ", whose public exponent has more than 33 bits" if certificate.has_large_exponent else ""
+        yield _Flaw("key_unsupported", certificate, f"has {certificate.key}{curve}{exponent}")
     flaw = cannot_sign(certificate)
     if flaw and certificate.is_ca:
         yield _Flaw("ca_is_no_ca", certificate, flaw)

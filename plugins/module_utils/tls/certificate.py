@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .pem import pem_of
 
 if TYPE_CHECKING:
     import ipaddress
@@ -79,9 +80,7 @@ class Certificate:
     @cached_property
     def pem(self) -> bytes:
         """The certificate alone, 64 columns, LF, with a final line end."""
-        body = base64.b64encode(self.der)
-        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
-        return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
+        return pem_of("CERTIFICATE", self.der)
 
     @cached_property
     def subject_name(self) -> x509.Name:
@@ -268,6 +267,14 @@ class Certificate:
 
         kind = kind_of(self.public_key)
         return KeyKind("RSASSA-PSS", kind.size) if fields(self.der).has_pss_key else kind
+
+    @cached_property
+    def has_large_exponent(self) -> bool:
+        """Whether an RSA key's exponent has more than the 33 bits that Envoy's library takes; 65537 has 17."""
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        key = self.public_key
+        return isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > 33
 
     @cached_property
     def has_explicit_curve(self) -> bool:

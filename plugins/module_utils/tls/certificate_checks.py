@@ -180,6 +180,8 @@ def check_leaf_key(leaf: Certificate, purpose: Purpose, where: str) -> Iterator[
     serves Ed25519, though (not in FIPS builds). As a verifier it takes neither Ed25519 nor P-521 from a peer, and nor do browsers."""
     kind = leaf.key
     refusal = "it spells out its curve instead of naming it" if leaf.has_explicit_curve else _refusal(kind)
+    if leaf.has_large_exponent:
+        refusal = "its public exponent has more than 33 bits"
     if refusal:
         yield error(
             "key_unsupported",
@@ -221,7 +223,7 @@ def _refusal(kind: KeyKind) -> str | None:
 def is_unverifiable(issuer: Certificate) -> bool:
     """Whether Envoy verifies no signature by this CA's key. It takes Ed25519 and P-224 here, which it does not from a leaf."""
     kind = issuer.key
-    if issuer.has_explicit_curve:
+    if issuer.has_explicit_curve or issuer.has_large_exponent:
         return True
     if kind.type == "ECDSA":
         return kind.curve not in ("P-224", "P-256", "P-384", "P-521")
@@ -282,6 +284,38 @@ def check_signature(certificate: Certificate, where: str) -> Iterator[Problem]:
             f"length), found {odd} in {certificate.label}; OpenSSL verifies it, while Envoy as the peer, Go and browsers refuse it",
             "Have the certificate issued again with an ordinary signature",
         )
+
+
+_KNOWN_TO_ALL = frozenset(f"2.5.29.{number}" for number in (15, 17, 19, 30, 32, 33, 36, 37, 54))
+"""keyUsage, subjectAltName, basicConstraints, nameConstraints, policies and what limits them, extKeyUsage."""
+_KNOWN_TO_OPENSSL = frozenset(
+    ("2.5.29.31", "2.16.840.1.113730.1.1", *(f"1.3.6.1.5.5.7.{rest}" for rest in ("1.7", "1.8", "1.14", "48.1.5")))
+)
+"""cRLDistributionPoints, nsCertType, addresses and AS numbers, proxyCertInfo, noCheck. Tried: Envoy as the peer refuses them."""
+_POISON = "1.3.6.1.4.1.11129.2.4.3"
+
+
+def check_critical(certificate: Certificate, where: str) -> Iterator[Problem]:
+    """Extensions that have to be understood (RFC 5280, 4.2): peers refuse a certificate with one that they do not know, whatever it says."""
+    for extension in certificate.parsed.extensions:
+        oid = extension.oid.dotted_string
+        if not extension.critical or oid in _KNOWN_TO_ALL:
+            continue
+        name = getattr(extension.oid, "_name", "Unknown OID")
+        shown = oid if name == "Unknown OID" else f"{name} ({oid})"
+        found = f"expected critical extensions that peers know, found {shown} in {certificate.label}"
+        if oid == _POISON:
+            yield error("critical_extension", where, f"{found}: it is a precertificate for CT logs, which every peer refuses", _ISSUED)
+        elif oid in _KNOWN_TO_OPENSSL:
+            yield warning(
+                "critical_extension", where, f"{found}; OpenSSL knows it, while Envoy as the peer refuses the certificate", _PLAIN
+            )
+        else:
+            yield error("critical_extension", where, f"{found}; every peer refuses the certificate", _PLAIN)
+
+
+_ISSUED = "Give the certificate that the CA issued for it"
+_PLAIN = "Have the certificate issued again without that extension, or with it marked as not critical"
 
 
 def check_serial(certificate: Certificate, where: str) -> Iterator[Problem]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from .pem import (
     CRL_LABELS,
     PRINT_CERTIFICATES,
     PRIVATE_KEY_LABELS,
+    TRUSTED_LABEL,
     Block,
     is_pkcs7,
     limit,
@@ -25,6 +26,7 @@ from .pem import (
     rejected,
     scan,
 )
+from .trusted import certificate_and_rest, is_distrusted, trust_settings
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -36,12 +38,21 @@ def chain_pem(chain: Iterable[Certificate]) -> bytes:
 
 
 def read_chain(data: bytes, *, where: str) -> tuple[Certificate, ...]:
-    """The certificates in a PEM file (a chain, leaf first, or a bundle of CAs), in the file's order; at least one.
+    """The certificates in a PEM file, a chain with its leaf first, in the file's order; at least one.
 
     Text around the blocks (`openssl x509 -text`), CRLF and blocks that Envoy skips (DH PARAMETERS) are fine. Rejected with `not_pem`,
     `private_key_in_certificate` (it would be stored, and shown, as if it were public), `crl_in_certificate` (Envoy would apply a CRL in a
     CA file, while this reader would drop it), `certificate_unreadable`.
     """
+    return _read(data, where, _in_chain)
+
+
+def read_cas(data: bytes, *, where: str) -> tuple[Certificate, ...]:
+    """The certificates in a bundle of CAs, as `read_chain`, and under `TRUSTED CERTIFICATE` in any place, as in RHEL's ca-bundle.trust.crt."""
+    return _read(data, where, _in_bundle)
+
+
+def _read(data: bytes, where: str, unread: Callable[[Block, bool], tuple[str, str] | None]) -> tuple[Certificate, ...]:
     limit(data, where)
     blocks, defects = scan(data)
     if any(block.label in PRIVATE_KEY_LABELS for block in blocks):
@@ -56,30 +67,51 @@ def read_chain(data: bytes, *, where: str) -> tuple[Certificate, ...]:
         raise Rejected(
             Problem("crl_in_certificate", where, "expected certificates only, found a CRL too", "Give the CRL through its own option")
         )
-    reject_defects(data, blocks, defects, "PEM certificates", CERTIFICATE_LABELS, where)
+    labels = CERTIFICATE_LABELS | {TRUSTED_LABEL}
+    reject_defects(data, blocks, defects, "PEM certificates", labels, where)
     problems: list[Problem] = []
-    certificates = []
-    for block in blocks:
-        if block.label == "TRUSTED CERTIFICATE":
-            problems.append(
-                _unreadable(
-                    block,
-                    where,
-                    "is an OpenSSL TRUSTED CERTIFICATE, which holds more than a certificate",
-                    "Convert it: openssl x509 -in FILE -out FILE.pem",
-                )
-            )
-        if block.label in CERTIFICATE_LABELS:
-            certificate = parse_certificate(block.der())
-            if is_pkcs7(block.der()):
-                problems.append(_unreadable(block, where, "is a PKCS#7 bundle under another label", f"Convert it: {PRINT_CERTIFICATES}"))
-            elif isinstance(certificate, str):
-                problems.append(_unreadable(block, where, certificate, "Fetch the certificate again from where it was issued"))
-            else:
-                certificates.append(certificate)
+    certificates: list[Certificate] = []
+    for block in (block for block in blocks if block.label in labels):
+        der = block.der()
+        certificate = parse_certificate(der and certificate_and_rest(der)[0])
+        reason = unread(block, not certificates and not problems)
+        if is_pkcs7(der):
+            problems.append(_unreadable(block, where, "is a PKCS#7 bundle under another label", f"Convert it: {PRINT_CERTIFICATES}"))
+        elif isinstance(certificate, str):
+            problems.append(_unreadable(block, where, certificate, "Fetch the certificate again from where it was issued"))
+        elif reason:
+            problems.append(_unreadable(block, where, *reason))
+        else:
+            certificates.append(certificate)
     if problems:
         raise Rejected(problems)
     return tuple(certificates)
+
+
+def _in_chain(block: Block, is_first: bool) -> tuple[str, str] | None:
+    """Why Envoy does not serve a block of a chain, and the remedy: it reads OpenSSL's trust settings behind the first certificate alone."""
+    rest = certificate_and_rest(block.der() or b"")[1]
+    if block.label == TRUSTED_LABEL and not is_first:
+        return "is a TRUSTED CERTIFICATE of OpenSSL behind the first one, which Envoy does not serve", _PLAIN
+    if is_first and rest and trust_settings(rest) is None:
+        return "has other bytes behind its end", _PLAIN
+    return None
+
+
+def _in_bundle(block: Block, __: bool) -> tuple[str, str] | None:
+    """Why Envoy does not trust a block of a bundle, and the remedy."""
+    rest = certificate_and_rest(block.der() or b"")[1]
+    if block.label != TRUSTED_LABEL or not rest:  # behind other labels they are skipped
+        return None
+    settings = trust_settings(rest)
+    if settings is None:
+        return "has other bytes behind its end", _PLAIN
+    if is_distrusted(settings):
+        return "is a TRUSTED CERTIFICATE of OpenSSL whose settings reject it for clients or servers", f"Remove it, or: {_PLAIN}"
+    return None
+
+
+_PLAIN = "Write it as a plain certificate: openssl x509 -clrtrust -clrreject -in FILE -out FILE.pem"
 
 
 def _unreadable(block: Block, where: str, what: str, remedy: str) -> Problem:
@@ -119,6 +151,8 @@ def _looked_at(der: bytes, strict: bytes) -> Certificate | str:
         return "has a subject or issuer that cannot be read"
     try:
         __ = (certificate.names, certificate.key_usage, certificate.extended_key_usage, certificate.is_ca, certificate.must_staple)
+        if certificate.version == 1 and len(certificate.parsed.extensions):
+            return "has extensions, though it is of X.509 version 1, which has none: Envoy does not load it"
     except Exception:  # ValueError, x509.DuplicateExtension
         return "has an extension that cannot be read, or one twice"
     return certificate

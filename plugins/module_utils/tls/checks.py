@@ -14,19 +14,19 @@ of which the least is to be said counts.
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 
-from ..problems import Problem, Rejected, errors
+from ..problems import Problem, errors
 from .certificate_checks import (
     TOLERANCE,
     Clock,
     Purpose,
     ca_flaw,
+    check_critical,
     check_dates,
     check_issuer_key,
     check_issuer_purpose,
@@ -40,64 +40,12 @@ from .certificate_checks import (
     warning,
 )
 from .facts import rfc3339
-from .fields import canonical, fields
+from .fields import canonical
 from .host_checks import check_hosts
-from .material import Certificate, PrivateKey, fingerprint, from_der
+from .material import Certificate, PrivateKey, fingerprint
 from .name_constraints import check_name_constraints
 from .paths import Store, Way, issuer_of, key_identifiers_differ, names_match, same_ca, signed_by, ways
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Roots that are known besides the trust anchors: no demand, but where a chain leads to one of them it is complete."""
-
-    public: bytes = b""
-    """PEM of the roots that browsers trust from the start."""
-    system: bytes = b""
-    """PEM of those that this machine trusts; a company's may be among them."""
-
-    @cached_property
-    def _browsers(self) -> tuple[bytes, ...]:
-        return _blocks(self.public)
-
-    @cached_property
-    def _machines(self) -> tuple[bytes, ...]:
-        return _blocks(self.system)
-
-    def above(self, chain: Iterable[Certificate]) -> tuple[Certificate, ...]:
-        """Those that an issuer in the chain may be. Names are looked for in the bytes, since there are hundreds of roots to be parsed."""
-        found: dict[Certificate, None] = {}
-        for name in dict.fromkeys(fields(certificate.der).issuer_der for certificate in chain):
-            if name not in self._found:  # a fleet's certificates share their issuers
-                ders = dict.fromkeys(der for der in (*self._browsers, *self._machines) if name and name in der)
-                self._found[name] = tuple(root for der in ders for root in _parsed(der))
-            found.update(dict.fromkeys(self._found[name]))
-        return tuple(found)
-
-    @cached_property
-    def _found(self) -> dict[bytes, tuple[Certificate, ...]]:
-        return {}
-
-    def is_public(self, root: Certificate) -> bool:
-        return root.der in self._browsers or any(same_ca(root, each) for each in self.above([root]) if each.der in self._browsers)
-
-
-def _blocks(pem: bytes) -> tuple[bytes, ...]:
-    """The certificates of a bundle in DER."""
-    found = []
-    for part in pem.split(b"-----BEGIN CERTIFICATE-----")[1:]:
-        try:
-            found.append(binascii.a2b_base64(part.partition(b"-----END")[0]))
-        except binascii.Error:
-            continue
-    return tuple(found)
-
-
-def _parsed(der: bytes) -> tuple[Certificate, ...]:
-    try:
-        return (from_der(der, where="a root"),)
-    except Rejected:
-        return ()
+from .roots import Roots
 
 
 @dataclass(frozen=True)
@@ -143,7 +91,7 @@ def check_server_pair(
     Codes: key_mismatch, chain_order, chain_duplicate, chain_contains_unrelated, chain_broken_signature, chain_incomplete, chain_unverified,
     expired_not_needed, key_identifier_mismatch, trust_anchor_expired, ca_is_no_ca, path_too_long, name_constraints_violated, expired,
     not_yet_valid, expires_soon, wrong_key_usage, wrong_extended_key_usage, leaf_is_ca, key_unsupported, key_too_new, key_rarely_accepted,
-    ca_key_weak, weak_signature, signature_rarely_accepted, serial_not_positive, lifetime_too_long, host_invalid, host_not_covered, cn_only.
+    ca_key_weak, weak_signature, signature_rarely_accepted, critical_extension, serial_not_positive, lifetime_too_long, host_invalid, host_not_covered, cn_only.
     """
     if not chain:
         return _empty(where)
@@ -238,9 +186,6 @@ def _check_key_match(leaf: Certificate, key: PrivateKey, where: str, key_where: 
         )
 
 
-# --- the best way
-
-
 def _ways(pair: _Pair) -> tuple[Way, ...]:
     found = ways(pair.leaf, pair.chain, pair.anchors)
     if pair.trust_anchors is None:
@@ -284,6 +229,7 @@ def _judge(pair: _Pair, way: Way) -> Iterator[Problem]:
     for certificate in needed:
         if not certificate.is_self_issued:
             yield from check_signature(certificate, where)
+            yield from check_critical(certificate, where)
         yield from check_serial(certificate, where)
 
 
@@ -341,9 +287,6 @@ def _check_issuers(path: Sequence[Certificate], where: str) -> Iterator[Problem]
         below += not issuer.is_self_issued
 
 
-# --- the chain as it is sent
-
-
 def _misplaced(pair: _Pair, way: Way) -> tuple[Certificate, Certificate] | None:
     """The first certificate of the way that stands elsewhere than it should: which one is there, and which should be."""
     expected = [certificate for certificate in way.whole if certificate in pair.chain]
@@ -385,7 +328,9 @@ def _check_spare(pair: _Pair, best: Way) -> Iterator[Problem]:
             continue
         twin = next((each for each in best.whole if same_ca(each, certificate)), None)
         child = next((each for each in best.path if _names_another_key(each, certificate)), None)
-        if twin is not None or certificate in elsewhere:
+        if twin == pair.leaf and certificate.not_after > pair.leaf.not_after:
+            yield _newer_leaf(pair, certificate)
+        elif twin is not None or certificate in elsewhere:
             yield from _check_alternative(pair, best, certificate, twin)
         elif child is not None:
             yield _namesake(pair, best, child, certificate)
@@ -397,6 +342,18 @@ def _check_spare(pair: _Pair, best: Way) -> Iterator[Problem]:
                 f"{pair.chain.index(certificate) + 1}), to which no issuer leads",
                 "Remove it, or add the certificates between",
             )
+
+
+def _newer_leaf(pair: _Pair, newer: Certificate) -> Problem:
+    """A renewed certificate that was put behind the one that it replaces: servers present the first."""
+    place = pair.chain.index(newer) + 1
+    return (error if pair.leaf.not_after < pair.clock.now else warning)(
+        "chain_order",
+        pair.where,
+        f"expected the newest certificate of the key first, found one of {pair.leaf.label} that ends on {rfc3339(pair.leaf.not_after)} before "
+        f"certificate {place}, which ends on {rfc3339(newer.not_after)}: the first is the one that is served",
+        f"Remove certificate {pair.chain.index(pair.leaf) + 1}, which certificate {place} replaces",
+    )
 
 
 def _names_another_key(certificate: Certificate, other: Certificate) -> bool:

@@ -22,35 +22,42 @@ _DEEPEST = 24
 _PBES2 = "2a864886f70d01050d"
 _SCRYPT = "2b06010401da47040b"
 _CIPHERS = {
-    # by OID in hexadecimal: the name, and whether Python's library decrypts it
-    "608648016503040102": ("AES-128-CBC", True),
-    "608648016503040116": ("AES-192-CBC", True),
-    "60864801650304012a": ("AES-256-CBC", True),
-    "2a864886f70d0307": ("Triple DES", True),
-    "2a864886f70d0302": ("RC2", True),
-    "2b0e030207": ("DES", False),
-    "2a83088c9a4b3d01010102": ("Camellia-128-CBC", False),
-    "2a83088c9a4b3d01010103": ("Camellia-192-CBC", False),
-    "2a83088c9a4b3d01010104": ("Camellia-256-CBC", False),
-    "2a831a8c9a6e010102": ("ARIA-128-CBC", False),
-    "2a831a8c9a6e010107": ("ARIA-192-CBC", False),
-    "2a831a8c9a6e01010c": ("ARIA-256-CBC", False),
-    "2a831a8c9a440104": ("SEED", False),
-    "2a811ccf55016802": ("SM4", False),
-    "2a864886f70d010501": ("DES with MD2 (PBES1)", False),
-    "2a864886f70d010503": ("DES with MD5 (PBES1)", True),
-    "2a864886f70d01050a": ("DES with SHA-1 (PBES1)", False),
-    "2a864886f70d010504": ("RC2 with MD2 (PBES1)", False),
-    "2a864886f70d010506": ("RC2 with MD5 (PBES1)", False),
-    "2a864886f70d01050b": ("RC2 with SHA-1 (PBES1)", False),
-    "2a864886f70d010c0101": ("RC4 of 128 bits", True),
-    "2a864886f70d010c0102": ("RC4 of 40 bits", False),
-    "2a864886f70d010c0103": ("Triple DES", True),
-    "2a864886f70d010c0104": ("Triple DES with two keys", False),
-    "2a864886f70d010c0105": ("RC2 of 128 bits", False),
-    "2a864886f70d010c0106": ("RC2 of 40 bits", True),
+    # by OID in hexadecimal
+    "608648016503040102": "AES-128-CBC",
+    "608648016503040116": "AES-192-CBC",
+    "60864801650304012a": "AES-256-CBC",
+    **{
+        f"6086480165030401{number + size:02x}": f"AES-{bits}-{mode}"
+        for bits, size in ((128, 0), (192, 20), (256, 40))
+        for mode, number in (("OFB", 3), ("CFB", 4))
+    },
+    "2b0601040197550102": "Blowfish",
+    "2a864886f67d07420a": "CAST5",
+    "2a864886f70d0307": "Triple DES",
+    "2a864886f70d0302": "RC2",
+    "2b0e030207": "DES",
+    "2a83088c9a4b3d01010102": "Camellia-128-CBC",
+    "2a83088c9a4b3d01010103": "Camellia-192-CBC",
+    "2a83088c9a4b3d01010104": "Camellia-256-CBC",
+    "2a831a8c9a6e010102": "ARIA-128-CBC",
+    "2a831a8c9a6e010107": "ARIA-192-CBC",
+    "2a831a8c9a6e01010c": "ARIA-256-CBC",
+    "2a831a8c9a440104": "SEED",
+    "2a811ccf55016802": "SM4",
+    "2a864886f70d010501": "DES with MD2 (PBES1)",
+    "2a864886f70d010503": "DES with MD5 (PBES1)",
+    "2a864886f70d01050a": "DES with SHA-1 (PBES1)",
+    "2a864886f70d010504": "RC2 with MD2 (PBES1)",
+    "2a864886f70d010506": "RC2 with MD5 (PBES1)",
+    "2a864886f70d01050b": "RC2 with SHA-1 (PBES1)",
+    "2a864886f70d010c0101": "RC4 of 128 bits",
+    "2a864886f70d010c0102": "RC4 of 40 bits",
+    "2a864886f70d010c0103": "Triple DES",
+    "2a864886f70d010c0104": "Triple DES with two keys",
+    "2a864886f70d010c0105": "RC2 of 128 bits",
+    "2a864886f70d010c0106": "RC2 of 40 bits",
 }
-_IN_PEM = frozenset({"AES-128-CBC", "AES-192-CBC", "AES-256-CBC", "DES-EDE3-CBC"})
+_IN_PEM = frozenset({"AES-128-CBC", "AES-256-CBC", "DES-EDE3-CBC"})
 _DEK_INFO = re.compile(rb"DEK-Info:[ \t]*([A-Za-z0-9-]{1,40})")
 
 
@@ -58,7 +65,7 @@ _DEK_INFO = re.compile(rb"DEK-Info:[ \t]*([A-Za-z0-9-]{1,40})")
 class Encryption:
     cipher: str
     is_read: bool
-    """Whether Python's library decrypts it."""
+    """Whether Python's library decrypts it; of others some versions do."""
 
 
 def of_pem(body: bytes) -> Encryption | None:
@@ -84,8 +91,8 @@ def of_der(der: bytes) -> Encryption | None:
             oid = next(elements(scheme))[1]
     except (ValueError, IndexError, StopIteration):
         return None
-    cipher, is_read = _CIPHERS.get(oid.hex(), (f"a cipher of the OID {_dotted(oid)}", False))
-    return Encryption(cipher, is_read)
+    cipher = _CIPHERS.get(oid.hex())
+    return Encryption(cipher or f"a cipher of the OID {_dotted(oid)}", cipher is not None)
 
 
 def _dotted(oid: bytes) -> str:
@@ -130,7 +137,7 @@ def _costs(data: bytes, depth: int) -> Iterator[list[int]]:
             yield from _costs(content, depth + 1)
 
 
-def _loose(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _loose(data: bytes, depth: int = 0) -> Iterator[tuple[int, bytes]]:
     """Elements as BER has them: of no told length (then up to the end of `data`), in pieces, and cut ones as far as they go."""
     at = 0
     while at + 2 <= len(data):
@@ -141,7 +148,7 @@ def _loose(data: bytes) -> Iterator[tuple[int, bytes]]:
             count = length & 0x7F
             length, start = int.from_bytes(data[start : start + count], "big"), start + count
         content = data[start : start + length]
-        if tag == _OCTETS | 0x20:
-            tag, content = _OCTETS, b"".join(piece for kind, piece in _loose(content) if kind == _OCTETS)
+        if tag == _OCTETS | 0x20 and depth <= _DEEPEST:
+            tag, content = _OCTETS, b"".join(piece for kind, piece in _loose(content, depth + 1) if kind == _OCTETS)
         yield tag, content
         at = start + length

@@ -73,6 +73,7 @@ class Fields:
     issuer: Name
     issuer_der: bytes
     subject: Name
+    subject_der: bytes
     key_algorithm: bytes
     """The OID of the public key's kind, without tag and length."""
 
@@ -93,14 +94,47 @@ def fields(der: bytes) -> Fields:
         return _fields(der)
     except (ValueError, IndexError):
         nobody = (((b"", 0, der),),)
-        return Fields(b"", b"", b"", nobody, b"", nobody, b"")
+        return Fields(b"", b"", b"", nobody, b"", nobody, b"", b"")
 
 
 def _fields(der: bytes) -> Fields:
     tbs, algorithm, signature = elements(_contents(der)[0])
     inner = [whole for tag, __, whole in elements(tbs[1]) if tag != 0xA0]  # [0] is the version, which old ones leave out
     key_algorithm = _contents(_contents(_contents(inner[5])[0])[0])[0]
-    return Fields(tbs[2], algorithm[1], signature[1][1:], canonical(inner[2]), inner[2], canonical(inner[4]), key_algorithm)
+    return Fields(tbs[2], algorithm[1], signature[1][1:], canonical(inner[2]), inner[2], canonical(inner[4]), inner[4], key_algorithm)
+
+
+@dataclass(frozen=True)
+class CrlFields:
+    """What tells whose CRL it is."""
+
+    tbs: bytes
+    signature: bytes
+    issuer: Name
+    has_critical_entry: bool
+    """Whether what is said of a revoked certificate holds a critical extension."""
+
+
+@lru_cache(maxsize=256)
+def crl_fields(der: bytes) -> CrlFields:
+    """The fields of a CRL; of one that is spoiled, fields that match no CA's."""
+    try:
+        tbs, __, signature = elements(_contents(der)[0])
+        inner = [whole for tag, __content, whole in elements(tbs[1]) if tag != 0x02]  # the version, which old ones leave out
+        return CrlFields(tbs[2], signature[1][1:], canonical(inner[1]), _has_critical_entry(inner[3:]))
+    except (ValueError, IndexError):
+        return CrlFields(b"", b"", (((b"", 0, der),),), False)
+
+
+_CRITICAL = b"\x01\x01\xff"
+
+
+def _has_critical_entry(behind_times: list[bytes]) -> bool:
+    revoked = next((whole for whole in behind_times if whole[:1] == b"\x30"), b"")
+    if _CRITICAL not in revoked:  # which spares looking through a hundred thousand
+        return False
+    listed = (extensions for entry in _contents(_contents(revoked)[0]) for extensions in _contents(entry)[2:])
+    return any(_CRITICAL in whole for extensions in listed for __, ___, whole in elements(extensions) if _CRITICAL in whole[:24])
 
 
 @lru_cache(maxsize=4096)

@@ -16,12 +16,13 @@ import re
 from .certificate import Certificate
 from .chain import chain_pem, parse_certificate
 from .fields import elements
-from .lenient import element
+from .lenient import definite
 from .paths import build_path, signed_by
-from .pem import CERTIFICATE_LABELS, LARGEST, PKCS7_LABELS, PRIVATE_KEY_LABELS, Block, der_kind, is_pkcs7, scan
+from .pem import CERTIFICATE_LABELS, LARGEST, PKCS7_LABELS, PRIVATE_KEY_LABELS, TRUSTED_LABEL, Block, der_kind, is_pkcs7, pem_of, scan
+from .revocation import parse_crl
+from .trusted import certificate_and_rest, is_distrusted, trust_settings
 
 _SEQUENCE, _CERTIFICATES = 0x30, 0xA0
-_DEEPEST = 16
 _BASE64 = re.compile(rb"M[A-P][A-Za-z0-9+/]{30,}={0,2}")
 
 
@@ -40,9 +41,9 @@ def certificates_as_pem(data: bytes, *, key: bytes | None = None) -> bytes:
     blocks, defects = scan(text)
     given = {block.body for block in scan(_plain(key))[0] if block.label in PRIVATE_KEY_LABELS} if key and not defects else set()
     kept = [block for block in blocks if block.label not in PRIVATE_KEY_LABELS or block.body not in given]
-    if defects or (len(kept) == len(blocks) and not any(map(_is_bundle, kept))):
+    if defects or (len(kept) == len(blocks) and not any(_is_bundle(block) or _has_more(block) for block in kept)):
         return text
-    return b"".join((_pkcs7(block.der()) if _is_bundle(block) else None) or _block(block) for block in kept)
+    return b"".join((_pkcs7(block.der()) if _is_bundle(block) else _certificate(block)) or _block(block) for block in kept)
 
 
 def crls_as_pem(data: bytes) -> bytes:
@@ -51,7 +52,7 @@ def crls_as_pem(data: bytes) -> bytes:
         return data
     text = _plain(data)
     binary = _binary(text)
-    return _wrapped("X509 CRL", binary) if binary is not None and der_kind(binary) == "a CRL" else text
+    return pem_of("X509 CRL", binary) if binary is not None and parse_crl(binary) is not None else text
 
 
 def key_as_pem(data: bytes) -> bytes:
@@ -60,7 +61,12 @@ def key_as_pem(data: bytes) -> bytes:
         return data
     text = _plain(data)
     binary = _binary(text)
-    return _wrapped("PRIVATE KEY", binary) if binary is not None and der_kind(binary) == "a private key" else text
+    return pem_of("PRIVATE KEY", binary) if binary is not None and der_kind(binary) == "a private key" else text
+
+
+def binary(data: bytes) -> bytes | None:
+    """DER or BER, as it is or from base64 without PEM lines; None for all else."""
+    return _binary(_plain(data))
 
 
 def _plain(data: bytes) -> bytes:
@@ -90,12 +96,6 @@ def _binary(data: bytes) -> bytes | None:
         return None
 
 
-def _wrapped(label: str, der: bytes) -> bytes:
-    body = base64.b64encode(der)
-    lines = [body[at : at + 64] for at in range(0, len(body), 64)]
-    return b"\n".join([f"-----BEGIN {label}-----".encode(), *lines, f"-----END {label}-----".encode(), b""])
-
-
 def _block(block: Block) -> bytes:
     return block.text.replace(b"\r\n", b"\n") + b"\n"
 
@@ -105,11 +105,29 @@ def _is_bundle(block: Block) -> bool:
     return block.label in PKCS7_LABELS or (block.label in CERTIFICATE_LABELS and is_pkcs7(block.der()))
 
 
+def _has_more(block: Block) -> bool:
+    """Whether a block holds more than a certificate: OpenSSL's trust settings, or what a tool appended."""
+    return block.label == TRUSTED_LABEL or (block.label in CERTIFICATE_LABELS and bool(certificate_and_rest(block.der() or b"")[1]))
+
+
+def _certificate(block: Block) -> bytes | None:
+    """The certificate alone, or one behind the other; None where that is all there is, or it would be trusted against its settings."""
+    der, rest = certificate_and_rest(block.der() or b"")
+    settings = trust_settings(rest)
+    if not _has_more(block) or (settings and block.label == TRUSTED_LABEL and is_distrusted(settings)):
+        return None
+    pem = b""
+    while isinstance(certificate := parse_certificate(der), Certificate):
+        pem += certificate.pem
+        der, rest = certificate_and_rest(rest)
+    return pem or None
+
+
 def _pkcs7(der: bytes | None) -> bytes | None:
     """Every certificate of a PKCS#7 bundle in PEM. The bundle's order means nothing: they come in chain order, and behind it what is no part
     of the chain. None where it holds none, or cannot be read."""
     try:
-        [(__tag, content, __whole)] = elements(_definite(der or b"", 0, 0)[0])
+        [(__tag, content, __whole)] = elements(definite(der or b""))
         (__oid, (__explicit, signed, __signed)) = elements(content)
         [(__sequence, fields, __fields)] = elements(signed)
         ders = [
@@ -128,17 +146,3 @@ def _pkcs7(der: bytes | None) -> bytes | None:
     first = next((one for one in certificates if not any(signed_by(other, one) for other in certificates if other != one)), certificates[0])
     path, rest = build_path(first, certificates)
     return chain_pem((*path, *rest))
-
-
-def _definite(data: bytes, at: int, depth: int) -> tuple[bytes, int]:
-    """The element at `at` with its length told, which BER may leave open, and where the next one begins. Raises ValueError."""
-    if depth > _DEEPEST or at + 2 > len(data):
-        raise ValueError("no element")
-    if data[at + 1] != 0x80:
-        whole = next(elements(data[at:]))[2]
-        return whole, at + len(whole)
-    tag, at, parts = data[at], at + 2, []
-    while data[at : at + 2] != b"\0\0":
-        part, at = _definite(data, at, depth + 1)
-        parts.append(part)
-    return element(tag, b"".join(parts)), at + 2

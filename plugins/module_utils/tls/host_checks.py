@@ -37,7 +37,9 @@ def check_hosts(leaf: Certificate, hosts: Iterable[str], where: str) -> Iterator
 
 
 def _not_covered(name: str, leaf: Certificate, where: str) -> Problem:
-    names = [*leaf.dns_names, *map(str, leaf.ip_addresses)]
+    # a space or a line end in a name would not be seen without quotes
+    written = [each if each.isprintable() and each.split() == [each] else repr(each) for each in leaf.dns_names]
+    names = [*written, *map(str, leaf.ip_addresses)]
     found = listed(names, f"the common name {leaf.common_name or '(none)'} only", 10)
     kind = "IP" if address(name) is not None else "DNS"
     hint = ""

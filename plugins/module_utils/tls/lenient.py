@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates that OpenSSL and Envoy read and Python's library does not: a copy in strict DER, to take facts from.
+"""Certificates and CRLs that OpenSSL and Envoy read and Python's library does not: a copy in strict DER, to take facts from.
 
 Old CAs and embedded software write names as T61String with Latin-1 bytes, spell out defaults (`critical FALSE`), and put text of any type
 into policies. The copy says the same in a form that the library reads, as far as that can be: what is no text becomes lossy text, and an
@@ -17,16 +17,21 @@ from collections.abc import Iterator
 
 from . import fields
 
-_BOOLEAN, _UTF8, _SEQUENCE, _SET, _UTC_TIME = 0x01, 0x0C, 0x30, 0x31, 0x17
+_BOOLEAN, _INTEGER, _OCTETS, _UTF8, _SEQUENCE, _SET, _UTC_TIME = 0x01, 0x02, 0x04, 0x0C, 0x30, 0x31, 0x17
+_DEEPEST = 32
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _ENCODINGS = {0x0C: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UTF8String, UniversalString, BMPString; all else is bytes
+_WIDTHS = {0x1C: 4, 0x1E: 2}
 _STRINGS = {0x0C, 0x12, 0x13, 0x14, 0x15, 0x16, 0x19, 0x1A, 0x1B, 0x1C, 0x1E}
 _UNIQUE_IDENTIFIER = bytes.fromhex("060355042d")  # whose value is a BIT STRING
 _BASIC_CONSTRAINTS = bytes.fromhex("0603551d13")
 _ALTERNATIVE_NAME = bytes.fromhex("0603551d11")
+_OF_CRLS = frozenset(bytes.fromhex(f"0603551d{number}") for number in ("1b", "1c"))
+"""deltaCRLIndicator and issuingDistributionPoint: what tells what a CRL is for."""
+_EMPTY = b"\x04\x02\x30\x00"  # an issuingDistributionPoint that limits nothing, which the library does not read
 _NEEDED = frozenset(bytes.fromhex(f"0603551d{number}") for number in ("0f", "11", "13", "1e", "25"))
 """keyUsage, subjectAltName, basicConstraints, nameConstraints, extKeyUsage: Envoy asks for them, so they have to be readable."""
-_TIME = re.compile(rb"(\d{10})(\d\d)?(?:Z|[+-]0000)")
+_TIME = re.compile(rb"(\d{12})[+-]0000")
 
 
 def elements(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -41,6 +46,37 @@ def element(tag: int, content: bytes) -> bytes:
         return bytes((tag, len(content))) + content
     length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def definite(data: bytes) -> bytes:
+    """The first element of BER in DER, as far as lengths go: each is told, and OCTET STRINGs are in one piece. Raises ValueError."""
+    return _definite(data, 0, len(data), 0)[0]
+
+
+def _definite(data: bytes, at: int, end: int, depth: int) -> tuple[bytes, int]:
+    """The element at `at`, and where the next one begins."""
+    if depth > _DEEPEST or at + 2 > end:
+        raise ValueError("no element")
+    tag, length, at = data[at], data[at + 1], at + 2
+    open_ended = length == 0x80
+    if length & 0x80 and not open_ended:
+        count = length & 0x7F
+        length, at = int.from_bytes(data[at : at + count], "big"), at + count
+    last = end if open_ended else at + length
+    if last > end:
+        raise ValueError("an element is cut")
+    if not (tag & 0x20 or open_ended):
+        return element(tag, data[at:last]), last
+    parts = []
+    while at < last and not (open_ended and data[at : at + 2] == b"\0\0"):
+        part, at = _definite(data, at, last, depth + 1)
+        parts.append(part)
+    at += 2 if open_ended else 0
+    if at > end:
+        raise ValueError("an element has no end")
+    if tag == _OCTETS | 0x20:
+        return element(_OCTETS, b"".join(content for part in parts for __, content in elements(part))), at
+    return element(tag, b"".join(parts)), at
 
 
 def strict_copy(der: bytes) -> bytes:
@@ -76,6 +112,29 @@ def strict_copy(der: bytes) -> bytes:
     names = [name for name, __ in kept]
     single = [extension for name, extension in kept if name in _NEEDED or names.count(name) == 1]
     return _certificate(strict, without, single, rest)
+
+
+def strict_crl(der: bytes) -> bytes:
+    """The CRL in a form that the library reads: its issuer's name as text, its times in full. Raises ValueError where it is none at all."""
+    [(outer, content)] = elements(der)
+    (tbs_tag, tbs), *rest = elements(content)
+    if (outer, tbs_tag, len(rest)) != (_SEQUENCE, _SEQUENCE, 2):
+        raise ValueError("no CRL")
+    parts = list(elements(tbs))
+    version = [element(*parts.pop(0))] if parts and parts[0][0] == _INTEGER else []
+    algorithm, issuer, *further = parts
+    strict = [*version, element(*algorithm), element(_SEQUENCE, _name(issuer[1]))]
+    for tag, value in further:
+        if tag == _EXTENSIONS - 3:  # [0] in a CRL
+            asked = ((name, whole) for name, whole in _extensions(value) if not whole.endswith(_EMPTY))
+            found = [whole for name, whole in asked if name in _OF_CRLS or element(_BOOLEAN, b"\xff") in whole[:24]]
+            strict += [element(tag, element(_SEQUENCE, b"".join(found)))] if found else []
+        elif tag == _SEQUENCE:  # the revoked ones, without what is said of each
+            entries = [list(elements(entry))[:2] for __, entry in elements(value)]
+            strict.append(element(tag, b"".join(element(_SEQUENCE, element(*serial) + _time(*time)) for serial, time in entries)))
+        else:
+            strict.append(_time(tag, value))
+    return element(_SEQUENCE, element(_SEQUENCE, b"".join(strict)) + b"".join(element(*each) for each in rest))
 
 
 def _certificate(strict: list[bytes], further: list[bytes], extensions: list[bytes], rest: list[tuple[int, bytes]]) -> bytes:
@@ -117,6 +176,8 @@ def _attribute(content: bytes) -> bytes:
 def _text(tag: int, value: bytes) -> str:
     if tag not in _STRINGS:
         return f"#{element(tag, value).hex()}"  # as RFC 4514 writes what is no text
+    if len(value) % _WIDTHS.get(tag, 1):  # which neither OpenSSL nor Envoy reads
+        raise ValueError("a character is cut")
     try:
         return value.decode(_ENCODINGS.get(tag, "latin-1"))
     except UnicodeDecodeError:
@@ -124,9 +185,9 @@ def _text(tag: int, value: bytes) -> str:
 
 
 def _time(tag: int, value: bytes) -> bytes:
-    """A UTCTime with its seconds and in Z; any other as it is."""
+    """A UTCTime in Z; any other as it is. Without seconds Envoy does not read it."""
     found = _TIME.fullmatch(value) if tag == _UTC_TIME else None
-    return element(tag, found[1] + (found[2] or b"00") + b"Z" if found else value)
+    return element(tag, found[1] + b"Z" if found else value)
 
 
 def _extensions(content: bytes) -> list[tuple[bytes, bytes]]:

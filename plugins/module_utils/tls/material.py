@@ -10,7 +10,7 @@ with at all. What is wrong with content that can be read is told by `checks`. No
 from __future__ import annotations
 
 from .certificate import Certificate, KeyKind, fingerprint
-from .chain import chain_pem, from_der, from_x509, read_chain
+from .chain import chain_pem, from_der, from_x509, read_cas, read_chain
 from .pkcs12 import Pkcs12, read_pkcs12
 from .private_key import PrivateKey, read_private_key
 from .revocation import Crl, OcspStaple, crl_pem, read_crls, read_ocsp_staple
@@ -27,6 +27,7 @@ __all__ = [
     "fingerprint",
     "from_der",
     "from_x509",
+    "read_cas",
     "read_chain",
     "read_crls",
     "read_ocsp_staple",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ class NoHost:
     """A clause, such as `it holds a port`."""
     instead: str | None = None
     """The host in it, in the form of `read`."""
+    is_international: bool = False
+    """Whether it is meant as an international name."""
 
     @property
     def remedy(self) -> str:
+        if self.is_international:
+            return "Write it in its xn-- form, if it is registered so, or correct it"
         return f"Write {self.instead}" if self.instead else "Write the bare name, such as shop.example.com"
 
 
+@lru_cache(4096)  # a host is read many times on its way
 def address(host: str) -> Address | None:
     """The IP address that `host` is, brackets around IPv6 allowed, or None."""
     text = host.strip()
@@ -44,6 +50,7 @@ def address(host: str) -> Address | None:
         return None
 
 
+@lru_cache(4096)
 def read(text: str) -> str | NoHost:
     """A host as a user writes it, in the form in which names are compared, written in objects and sent as SNI; or why it is none.
 
@@ -103,7 +110,7 @@ def _ascii(text: str) -> str | NoHost:
         labels = idna.uts46_remap(text, std3_rules=False).split(".")
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
     except UnicodeError as error:  # idna's own errors are
-        return NoHost(f"it is no international name that DNS admits ({error}); such a name can be given in its xn-- form")
+        return NoHost(f"it is no international name that DNS admits ({error})", is_international=True)
 
 
 def _fault(name: str) -> str:

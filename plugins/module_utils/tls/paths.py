@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .fields import Name, fields
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from .material import Certificate
 
 _DEEPEST = 12
@@ -44,14 +46,20 @@ def same_ca(one: Certificate, other: Certificate) -> bool:
 def signed_by(certificate: Certificate, issuer: Certificate) -> bool | None:
     """Whether `issuer` issued `certificate`: names and signature. None: the names match, but the signature's algorithm (MD5, say) is one
     that the library refuses to verify."""
-    from cryptography.exceptions import InvalidSignature
-
     if not names_match(certificate, issuer):
         return False
     if issuer.public_key is None:
         return None
+    parts = fields(certificate.der)
+    return verifies(certificate.parsed, parts.tbs, parts.signature, issuer.public_key)
+
+
+def verifies(signed: x509.Certificate | x509.CertificateRevocationList, tbs: bytes, signature: bytes, key: Any) -> bool | None:
+    """Whether a key made the signature of a certificate or a CRL, of which `signed` tells the algorithm. None: it cannot be verified."""
+    from cryptography.exceptions import InvalidSignature
+
     try:
-        _verify(certificate, issuer.public_key)
+        _verify(signed, tbs, signature, key)
     except (InvalidSignature, TypeError):  # TypeError: a key of another kind than the signature's
         return False
     except Exception:  # ValueError, UnsupportedAlgorithm
@@ -59,20 +67,19 @@ def signed_by(certificate: Certificate, issuer: Certificate) -> bool | None:
     return True
 
 
-def _verify(certificate: Certificate, key: Any) -> None:
+def _verify(signed: x509.Certificate | x509.CertificateRevocationList, tbs: bytes, signature: bytes, key: Any) -> None:
     from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
-    parts = fields(certificate.der)
-    digest: Any = certificate.parsed.signature_hash_algorithm  # None for Ed25519 and Ed448; a key of another kind then raises TypeError
+    digest: Any = signed.signature_hash_algorithm  # None for Ed25519 and Ed448; a key of another kind then raises TypeError
     if isinstance(key, rsa.RSAPublicKey):
-        how = certificate.parsed.signature_algorithm_parameters
-        key.verify(parts.signature, parts.tbs, how if isinstance(how, padding.PSS) else padding.PKCS1v15(), digest)
+        how = signed.signature_algorithm_parameters
+        key.verify(signature, tbs, how if isinstance(how, padding.PSS) else padding.PKCS1v15(), digest)
     elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(parts.signature, parts.tbs, ec.ECDSA(digest))
+        key.verify(signature, tbs, ec.ECDSA(digest))
     elif isinstance(key, dsa.DSAPublicKey):
-        key.verify(parts.signature, parts.tbs, digest)
+        key.verify(signature, tbs, digest)
     else:
-        key.verify(parts.signature, parts.tbs)
+        key.verify(signature, tbs)
 
 
 def key_identifiers_differ(certificate: Certificate, issuer: Certificate) -> bool:
@@ -86,6 +93,14 @@ def key_identifiers_differ(certificate: Certificate, issuer: Certificate) -> boo
     if named.key_identifier is not None and own is not None and named.key_identifier != own.digest:
         return True
     return named.authority_cert_serial_number is not None and named.authority_cert_serial_number != issuer.serial_number
+
+
+def issuing_key(certificate: Certificate) -> bytes | None:
+    """The identifier of the key that signed it, as far as it says so."""
+    from cryptography import x509
+
+    named = certificate.extension(x509.AuthorityKeyIdentifier)
+    return named.key_identifier if named is not None else None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ PRIVATE_KEY_LABELS = frozenset(
     }
 )
 CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE"})
+TRUSTED_LABEL = "TRUSTED CERTIFICATE"
+"""OpenSSL's: a certificate and trust settings (see `trusted`)."""
 PKCS7_LABELS = frozenset({"PKCS7", "PKCS #7 SIGNED DATA", "CMS"})
 CRL_LABELS = frozenset({"X509 CRL"})
 
@@ -71,6 +73,13 @@ class Found:
     remedy: str
 
 
+def pem_of(label: str, der: bytes) -> bytes:
+    """One block: 64 columns, LF, with a final line end."""
+    body = base64.b64encode(der)
+    lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+    return b"\n".join([f"-----BEGIN {label}-----".encode(), *lines, f"-----END {label}-----".encode(), b""])
+
+
 def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
     """The blocks in `data` and what is wrong with its structure, one phrase each that names block and line."""
     blocks: list[Block] = []
@@ -89,12 +98,7 @@ def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
             continue
         label = _LABEL.fullmatch(match[2])
         if label is None:
-            glued = b"-----BEGIN" in match[2]
-            defects.append(
-                f"line {line} holds two boundaries: a line end is missing behind -----END...-----"
-                if glued
-                else f"line {line} is no proper PEM boundary (five dashes, BEGIN or END, a label, five dashes)"
-            )
+            defects.append(_no_boundary(kind, match[2], line))
             start = None
             continue
         name = label[1].decode("ascii", "replace")
@@ -116,6 +120,16 @@ def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
     return tuple(blocks), tuple(defects)
 
 
+def _no_boundary(kind: bytes, rest: bytes, line: int) -> str:
+    if b"\\n" in rest:
+        return f"line {line} holds the two characters \\n where line ends belong"
+    if kind == b"BEGIN" and b"-----END" in rest:
+        return f"line {line} holds a whole block: its line ends are missing, as from a variable that a shell read without quotes"
+    if b"-----BEGIN" in rest:
+        return f"line {line} holds two boundaries: a line end is missing behind -----END...-----"
+    return f"line {line} is no proper PEM boundary (five dashes, BEGIN or END, a label, five dashes)"
+
+
 def _truncated(number: int, label: str, line: int) -> str:
     return f"block {number} ({label}, line {line}) is truncated: it has no END line"
 
@@ -125,6 +139,8 @@ def _off_the_line(before: bytes, line: int) -> str:
         return f"the PEM boundary in line {line} is indented, which Envoy does not read"
     if before.endswith(b"\r"):
         return f"the lines end in a bare carriage return before the boundary in line {line}, which Envoy does not read"
+    if not any(letter.isprintable() and not letter.isspace() for letter in before.decode("utf-8", "replace")):
+        return f"invisible characters stand before the PEM boundary in line {line}"
     if b"\\n" in before:
         return f"line {line} holds the two characters \\n where line ends belong"
     return f"the PEM boundary in line {line} does not stand at the line's beginning"
@@ -148,8 +164,10 @@ def identify(data: bytes) -> Found:
         return _blocks(data)
     if text.startswith(b"LS0tLS1CRUdJTi"):
         return Found("PEM that is encoded in Base64 once more, as in a Secret's data", "Decode it first (b64decode)")
-    return _binary(data, text) or Found(
-        "neither PEM nor any other known format", "Give the file in PEM: text with -----BEGIN ...----- lines"
+    return (
+        _binary(data, text)
+        or _text(text)
+        or Found("neither PEM nor any other known format", "Give the file in PEM: text with -----BEGIN ...----- lines")
     )
 
 
@@ -168,11 +186,47 @@ def _blocks(data: bytes) -> Found:
     labels = sorted({_plain(block.label) for block in blocks})
     if any(block.label in PKCS7_LABELS for block in blocks):
         return Found("a PKCS#7 bundle in PEM (PKCS7)", f"Convert it: {PRINT_CERTIFICATES}")
+    encrypted = next((by for label, by in _ENCRYPTED.items() if label in labels), None)
+    if encrypted:
+        return Found(f"a file encrypted by {encrypted}", "Decrypt it first")
     return Found(f"PEM of another kind ({', '.join(labels)})", "Look whether the files were mixed up")
+
+
+_ENCRYPTED = {"AGE ENCRYPTED FILE": "age", "PGP MESSAGE": "PGP"}
 
 
 def _plain(label: str) -> str:
     return "".join(letter for letter in label if letter.isprintable())
+
+
+_DASHES = re.compile(rb"(?:\xe2\x80[\x90-\x95]|\xe2\x88\x92|[\x96\x97])+ ?BEGIN ")  # in UTF-8, and in Windows-1252
+_FIRST_WORDS = (
+    # how it begins in lower case, what it is, what to do
+    ((b"<!doctype html", b"<html"), "a web page (HTML)", "Look at it: a login page or an error was downloaded in place of the file"),
+    ((b"version https://git-lfs",), "a pointer of Git LFS in place of the file", "Fetch the file itself: git lfs pull"),
+    ((b"putty-user-key-file",), "a key in PuTTY's own format", "Convert it: puttygen FILE -O private-openssh -o FILE.pem"),
+    ((b"ssh-", b"ecdsa-sha2-"), "a public key of SSH", "Give the file in PEM: text with -----BEGIN ...----- lines"),
+    ((b"age-encryption.org/",), "a file encrypted by age", "Decrypt it first: age --decrypt"),
+)
+
+
+def _text(text: bytes) -> Found | None:
+    """What is text without a single proper boundary."""
+    head = text[:4096].lower()
+    for words, what, remedy in _FIRST_WORDS:
+        if head.startswith(words):
+            return Found(what, remedy)
+    if b"ENC[" in text and b"sops" in text:
+        return Found(
+            "a file encrypted by SOPS", "Give its content through the lookup community.sops.sops, or decrypt the file first (sops decrypt)"
+        )
+    if b"kind: secret" in head or b'"kind": "secret"' in head or b'"kind":"secret"' in head:
+        return Found("the manifest of a Secret", "Give the value of one of its keys, decoded (b64decode)")
+    if _DASHES.search(text):
+        return Found(
+            "PEM whose hyphens became dashes, as in a document or a mail", "Write each boundary with five hyphens: -----BEGIN ...-----"
+        )
+    return None
 
 
 def _binary(data: bytes, text: bytes) -> Found | None:
@@ -253,7 +307,7 @@ def limit(data: bytes, where: str) -> None:
 
 def reject_defects(data: bytes, blocks: Sequence[Block], defects: Sequence[str], expected: str, labels: frozenset[str], where: str) -> None:
     """Raise where the PEM is damaged, preceded by what Envoy cannot skip, or holds none of `labels`."""
-    has_any = any(block.label in labels or block.label == "TRUSTED CERTIFICATE" for block in blocks)
+    has_any = any(block.label in labels for block in blocks)
     if defects:
         raise Rejected(
             [

@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..problems import Problem, Rejected
-from . import encryption
+from . import encryption, pkcs8
 from .certificate import Certificate
 from .chain import chain_pem, from_x509, parse_certificate
 from .fields import elements
+from .forms import binary
+from .lenient import definite
 from .names import covers
 from .paths import build_path
-from .pem import der_kind, identify, limit, rejected
+from .pem import der_kind, identify, limit, rejected, scan
 from .private_key import PrivateKey, attempts, passphrase_bytes, private_key
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, hosts: It
     `key_unreadable`.
     """
     limit(data, where)
+    data = _binary(data)
     if der_kind(data) != "PKCS#12":
         found = identify(data)
         remedy = "Give PEM through the PEM options" if b"-----BEGIN" in data else found.remedy
@@ -93,10 +97,26 @@ def read_pkcs12(data: bytes, *, passphrase: str | bytes | None = None, hosts: It
     if len(pairs) > 1:
         pair_key, first = _choose(pairs, tuple(hosts), where)
         good = [first, *(certificate for certificate in good if certificate != first)]
+    else:
+        _reject_hidden(good, tuple(hosts), where)
     path, rest = build_path(good[0], good[1:])
     roots = tuple(certificate for certificate in path[1:] if certificate.is_self_signed)
     return Pkcs12(tuple(certificate for certificate in path if certificate not in roots), pair_key, roots, rest)
 
+
+_LABELS = frozenset({"PKCS12", "PFX"})
+
+
+def _binary(data: bytes) -> bytes:
+    """A bundle that is text, as vaults and Secrets hand it out: in base64, with or without PEM lines. The very same bytes for all else."""
+    found = binary(data)
+    if found is None:
+        blocks, defects = scan(data)
+        found = blocks[0].der() if len(blocks) == 1 and not defects and blocks[0].label in _LABELS else None
+    return found if found is not None and der_kind(found) == "PKCS#12" else data
+
+
+_OCTETS = 0x04
 
 Pair: TypeAlias = "tuple[PrivateKey, Certificate]"
 
@@ -113,6 +133,22 @@ def _choose(pairs: Sequence[Pair], hosts: tuple[str, ...], where: str) -> Pair:
         + (f"{len(fitting) or 'none'} of which cover all of hosts" if hosts else "and no hosts to choose by")
         + f": {names}{', …' if len(pairs) > 5 else ''}",
         "Give hosts that one of the certificates covers, or export the pair that is meant alone",
+    )
+
+
+def _reject_hidden(certificates: Sequence[Certificate], hosts: tuple[str, ...], where: str) -> None:
+    """Raise where not the certificate whose key was read covers the hosts, but another one of the bundle: of keys in a part that is encrypted as a
+    whole the library hands out the first alone."""
+    first, *others = certificates
+    meant = [each for each in others if hosts and not each.is_ca and all(covers(host, each) for host in hosts)]
+    if not meant or all(covers(host, first) for host in hosts):
+        return
+    raise rejected(
+        "several_private_keys",
+        where,
+        f"expected the key of {meant[0].label}, which covers hosts, found that of {first.label}; the bundle holds certificates of several pairs, and of "
+        "keys that are encrypted together the first alone can be read",
+        "Export that pair alone, or give certificate and key in PEM: openssl pkcs12 -in FILE -noenc -out FILE.pem",
     )
 
 
@@ -136,24 +172,43 @@ def _pairs(data: bytes, passphrase: bytes | None, certificates: Sequence[Certifi
 def _load_key(der: bytes, passphrase: bytes | None) -> Any:
     from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-    return load_der_private_key(der, passphrase if encryption.of_der(der) else None, unsafe_skip_rsa_key_validation=True)
+    if encryption.of_der(der):
+        return pkcs8.decrypt(der, passphrase or b"")
+    return load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
 
 
-_KEY_BAG, _SHROUDED_KEY_BAG = (bytes.fromhex(f"060b2a864886f70d010c0a010{number}") for number in (1, 2))
+_KEY_BAGS = tuple(bytes.fromhex(f"060b2a864886f70d010c0a010{number}") for number in (1, 2))
+_MOST_KEYS, _DEEPEST = 20, 24
 
 
 def _key_bags(data: bytes) -> Iterator[bytes]:
-    """The PKCS#8 structures in the bags that are not encrypted as a whole, at most 20."""
-    at, count = 0, 0
-    while count < 20 and (at := data.find(_KEY_BAG[:-1], at)) >= 0:
-        at += len(_KEY_BAG)
-        if data[at - len(_KEY_BAG) : at] not in (_KEY_BAG, _SHROUDED_KEY_BAG):
-            continue
-        try:
-            yield next(elements(next(elements(data[at:]))[1]))[2]
-        except (ValueError, IndexError, StopIteration):
-            continue
-        count += 1
+    """The PKCS#8 structures in the bags that are not encrypted as a whole, at most 20. Windows and Java write BER as well as DER."""
+    return (key for key, __ in zip(_in_octets(data, 0), range(_MOST_KEYS), strict=False))
+
+
+def _in_octets(data: bytes, depth: int) -> Iterator[bytes]:
+    try:
+        yield from _bagged(definite(data), depth)
+    except ValueError:
+        return
+
+
+def _bagged(data: bytes, depth: int) -> Iterator[bytes]:
+    """The keys in the bags among some elements, wherever those are."""
+    if depth > _DEEPEST or not any(bag in data for bag in _KEY_BAGS):
+        return
+    try:
+        parts = list(elements(data))
+        if len(parts) > 1 and parts[0][2] in _KEY_BAGS:
+            yield next(elements(parts[1][1]))[2]
+            return
+    except (ValueError, IndexError, StopIteration):  # what looks like elements and is none
+        return
+    for tag, content, __ in parts:
+        if tag & 0x20:
+            yield from _bagged(content, depth + 1)
+        elif tag == _OCTETS and content[:1] == b"\x30":
+            yield from _in_octets(content, depth + 1)
 
 
 def _load_pkcs12(data: bytes, passphrase: bytes | None, where: str) -> tuple[Any, x509.Certificate | None, list[x509.Certificate]]:
@@ -168,7 +223,9 @@ def _load_pkcs12(data: bytes, passphrase: bytes | None, where: str) -> tuple[Any
         tried, what = (), "one with a null byte"  # at which the library would abort
     for attempt in tried:
         try:
-            return load_key_and_certificates(data, attempt)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that it is BER
+                return load_key_and_certificates(data, attempt)
         except UnsupportedAlgorithm:
             code, what = "not_pkcs12", "a cipher that cannot be read; export it again with AES"
             break

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import encryption
+from ..problems import Rejected
+from . import encryption, pkcs8
 from .certificate import KeyKind, kind_of, spki_of
 from .pem import PRIVATE_KEY_LABELS, Block, limit, reject_defects, rejected, scan
 
@@ -37,7 +38,7 @@ def read_private_key(data: bytes, *, passphrase: str | bytes | None = None, wher
     blocks, defects = scan(data)
     reject_defects(data, blocks, defects, "a private key in PEM", PRIVATE_KEY_LABELS, where)
     keys = [block for block in blocks if block.label in PRIVATE_KEY_LABELS]
-    if len(keys) > 1:
+    if len({key.body for key in keys}) > 1 and not _are_one(keys, where):
         lines = ", ".join(str(block.line) for block in keys[:5]) + (", …" if len(keys) > 5 else "")
         raise rejected(
             "several_private_keys",
@@ -58,7 +59,8 @@ def read_private_key(data: bytes, *, passphrase: str | bytes | None = None, wher
     if found:
         return private_key(_decrypted(block, der, found, passphrase_bytes(passphrase), where), None, where)
     key, is_as_labelled = _load(block, der, where)
-    pem = block.text.replace(b"\r\n", b"\n") + b"\n" if is_as_labelled else None
+    # a block with headers is one that Envoy does not read
+    pem = block.text.replace(b"\r\n", b"\n") + b"\n" if is_as_labelled and b":" not in block.body else None
     if pem and all(other is block or other.label == "EC PARAMETERS" for other in blocks):
         pem = data
     limited = _PSS_KEY.match(der) is not None
@@ -77,6 +79,16 @@ def passphrase_bytes(passphrase: str | bytes | None) -> bytes | None:
 def attempts(passphrase: bytes) -> list[bytes]:
     """The passphrase, and as the first line of a file: with the line end, which files have and passphrases do not."""
     return list(dict.fromkeys((passphrase, passphrase.rstrip(b"\r\n"))))
+
+
+def _are_one(keys: list[Block], where: str) -> bool:
+    """Whether the blocks are one key in several forms, such as PKCS#8 and SEC 1. An encrypted one cannot be compared."""
+    if any(key.label == "OPENSSH PRIVATE KEY" for key in keys):
+        return False
+    try:
+        return len({spki_of(_load(key, key.der() or b"", where)[0].public_key()) for key in keys}) == 1
+    except Rejected:
+        return False
 
 
 def _load(block: Block, der: bytes, where: str) -> tuple[Any, bool]:
@@ -106,23 +118,11 @@ _LOOK = (
 
 
 def _decrypted(block: Block, der: bytes, found: encryption.Encryption, passphrase: bytes | None, where: str) -> Any:
-    if not found.is_read:
-        raise rejected(
-            "key_unreadable",
-            where,
-            f"expected a private key that can be decrypted here, found one encrypted with {found.cipher}, a cipher that is not supported",
-            "Decrypt a copy of it: openssl pkey -in FILE -out COPY (an old cipher also needs -provider legacy -provider default)",
-        )
-    if not passphrase:
-        raise rejected(
-            "key_encrypted",
-            where,
-            "expected a private key that can be read, found an encrypted one and no passphrase",
-            "Give the passphrase (private_key_passphrase); the key is stored decrypted, as Envoy needs it",
-        )
     encryption.limit_iterations(der, where)
     reason = None
-    for attempt in attempts(passphrase):
+    for attempt in attempts(passphrase or b""):
+        if not attempt:
+            continue
         key, reason = _try(block, der, attempt)
         if key is not None:
             return key
@@ -133,23 +133,38 @@ def _decrypted(block: Block, der: bytes, found: encryption.Encryption, passphras
             f"expected a private key that can be decrypted and read, found one ({found.cipher}) of an algorithm or curve that cannot be read",
             _LOOK,
         )
+    if not found.is_read and (passphrase or encryption.of_pem(block.body)):
+        which = f"{found.cipher}, a cipher that is not supported" + (", or by another passphrase" if passphrase else "")
+        raise rejected(
+            "key_unreadable", where, f"expected a private key that can be decrypted here, found one encrypted with {which}", _DECRYPT
+        )
+    if not passphrase:
+        raise rejected(
+            "key_encrypted",
+            where,
+            "expected a private key that can be read, found an encrypted one and no passphrase",
+            "Give the passphrase (private_key_passphrase); the key is stored decrypted, as Envoy needs it",
+        )
     raise rejected(
         "wrong_passphrase",
         where,
-        "expected the passphrase of the private key, found one that does not decrypt it (or the key is damaged)",
+        f"expected the passphrase of the private key, found one that does not decrypt it ({found.cipher}; or the key is damaged)",
         "Give the passphrase with which the key was encrypted",
     )
+
+
+_DECRYPT = "Decrypt a copy of it: openssl pkey -in FILE -out COPY (an old cipher also needs -provider legacy -provider default)"
 
 
 def _try(block: Block, der: bytes, passphrase: bytes) -> tuple[Any, str | None]:
     """The key, or None and why not: `unsupported` or `wrong`."""
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         if encryption.of_pem(block.body):
             return load_pem_private_key(block.text + b"\n", passphrase, unsafe_skip_rsa_key_validation=True), None
-        return load_der_private_key(der, passphrase, unsafe_skip_rsa_key_validation=True), None
+        return pkcs8.decrypt(der, passphrase), None
     except UnsupportedAlgorithm:
         return None, "unsupported"
     except Exception:  # ValueError, TypeError and others; their texts are not for users

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 from ..problems import Problem, Rejected
 from .certificate import Certificate, fingerprint
-from .pem import CRL_LABELS, PRIVATE_KEY_LABELS, identify, limit, reject_defects, rejected, scan
+from .fields import crl_fields
+from .lenient import strict_crl
+from .paths import issuer_of, subject_of, verifies
+from .pem import CRL_LABELS, PRIVATE_KEY_LABELS, identify, limit, pem_of, reject_defects, rejected, scan
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -26,12 +29,11 @@ class Crl:
 
     der: bytes = field(repr=False)
     parsed: x509.CertificateRevocationList = field(repr=False, compare=False)
+    """For facts; a copy in stricter DER where the library does not read the original (see `lenient`)."""
 
     @cached_property
     def pem(self) -> bytes:
-        from cryptography.hazmat.primitives.serialization import Encoding
-
-        return self.parsed.public_bytes(Encoding.PEM)
+        return pem_of("X509 CRL", self.der)
 
     @cached_property
     def issuer_name(self) -> x509.Name:
@@ -66,9 +68,17 @@ class Crl:
 
         return any(isinstance(extension.value, x509.DeltaCRLIndicator) for extension in self.parsed.extensions)
 
+    def is_of(self, ca: Certificate) -> bool:
+        """Whether it names the CA as its issuer, as RFC 5280, 7.1 compares names; says nothing about the signature."""
+        return crl_fields(self.der).issuer == subject_of(ca)
+
+    def is_of_the_same_as(self, other: Crl) -> bool:
+        """Whether both name the same issuer."""
+        return crl_fields(self.der).issuer == crl_fields(other.der).issuer
+
     def revokes(self, certificate: Certificate) -> bool:
         """Whether it lists the certificate, which must be of the same issuer."""
-        if certificate.issuer != self.issuer:
+        if crl_fields(self.der).issuer != issuer_of(certificate):
             return False
         if certificate.serial_number < 0:  # which the library does not look up
             return any(entry.serial_number == certificate.serial_number for entry in self.parsed)
@@ -76,16 +86,12 @@ class Crl:
 
     def signed_by(self, issuer: Certificate) -> bool | None:
         """Names and signature; None where the names match and the signature's algorithm cannot be verified."""
-        if issuer.subject != self.issuer:
+        if not self.is_of(issuer):
             return False
         if issuer.public_key is None:
             return None
-        try:
-            return self.parsed.is_signature_valid(issuer.public_key)
-        except TypeError:
-            return False
-        except Exception:  # UnsupportedAlgorithm
-            return None
+        parts = crl_fields(self.der)
+        return verifies(self.parsed, parts.tbs, parts.signature, issuer.public_key)
 
 
 def crl_pem(crls: Iterable[Crl]) -> bytes:
@@ -98,8 +104,6 @@ def read_crls(data: bytes, *, where: str) -> tuple[Crl, ...]:
 
     Rejected with `not_pem`, `private_key_in_certificate`, `crl_unreadable`.
     """
-    from cryptography import x509
-
     limit(data, where)
     blocks, defects = scan(data)
     if any(block.label in PRIVATE_KEY_LABELS for block in blocks):
@@ -114,12 +118,10 @@ def read_crls(data: bytes, *, where: str) -> tuple[Crl, ...]:
     for block in blocks:
         if block.label not in CRL_LABELS:
             continue
-        try:
-            der = block.der()
-            crl = Crl(der or b"", x509.load_der_x509_crl(der or b""))
-            __ = (crl.issuer, crl.last_update, crl.next_update, crl.count, crl.is_delta)
+        crl = parse_crl(block.der() or b"")
+        if crl is not None:
             crls.append(crl)
-        except Exception:
+        else:
             problems.append(
                 Problem(
                     "crl_unreadable",
@@ -131,6 +133,28 @@ def read_crls(data: bytes, *, where: str) -> tuple[Crl, ...]:
     if problems:
         raise Rejected(problems)
     return tuple(crls)
+
+
+def parse_crl(der: bytes) -> Crl | None:
+    """The CRL, or None where it is none. Everything that could fail later is looked at here."""
+    found = _looked_at(der, der)
+    if found is not None:
+        return found
+    try:
+        return _looked_at(der, strict_crl(der))
+    except (ValueError, IndexError):  # not even its outlines are a CRL's
+        return None
+
+
+def _looked_at(der: bytes, strict: bytes) -> Crl | None:
+    from cryptography import x509
+
+    try:
+        crl = Crl(der, x509.load_der_x509_crl(strict))
+        __ = (crl.issuer, crl.last_update, crl.next_update, crl.count, crl.is_delta)
+    except Exception:  # ValueError and others, not documented
+        return None
+    return crl
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from typing import Any
 
 from ..problems import Problem
 from .certificate_checks import TOLERANCE, Clock, error, listed, not_yet_valid, warning
+from .crl_scope import not_used_by_envoy
 from .facts import rfc3339
+from .fields import fields
 from .material import Certificate, Crl, OcspStaple, from_x509
-from .paths import signed_by
+from .paths import names_match, signed_by
 
 
 def check_crls(
@@ -70,16 +72,27 @@ def _check_crls(
 
 
 def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], clock: Clock, where: str) -> Iterator[Problem]:
+    issuers = [ca for ca in cas if crl.is_of(ca)]
     if crl.is_delta:
         yield error("crl_unsupported", where, f"expected a complete CRL, found a delta CRL of {crl.issuer}", "Give the complete CRL")
-    issuers = [ca for ca in cas if ca.subject == crl.issuer]
-    if not issuers:
+    elif not issuers:
         yield warning(
             "crl_issuer_unknown",
             where,
             f"expected CRLs of the CAs beside them ({listed([ca.label for ca in cas], 'none')}), found one of {crl.issuer}; it takes effect "
             "only for peers that send that CA's certificate themselves",
             "Add the CA that issued the CRL, or give the CRL of the CA that is there",
+        )
+    elif found := not_used_by_envoy(crl, issuers):
+        others = [other for other in crls if other.is_of_the_same_as(crl) and not other.is_delta and not not_used_by_envoy(other, issuers)]
+        yield (warning if others else error)(
+            "crl_unsupported",
+            where,
+            f"expected a CRL of {crl.issuer} for all of its certificates, found one {found}; Envoy "
+            + ("uses the other one of that CA" if others else "refuses every peer of that CA"),
+            "Leave it out"
+            if others
+            else "Give a complete CRL without a critical extension (AD CS: without 'Include in the IDP extension of issued CRLs')",
         )
     elif not any(crl.signed_by(ca) is not False for ca in issuers):
         yield error(
@@ -99,7 +112,7 @@ def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], clock:
     if crl.last_update > clock.now:
         yield not_yet_valid("CRL", f"the one of {crl.issuer}", crl.last_update, clock, where, "crl_not_yet_valid")
     if crl.next_update is not None and crl.next_update < clock.now:
-        current = any(other.issuer == crl.issuer and (other.next_update is None or other.next_update >= clock.now) for other in crls)
+        current = any(other.is_of_the_same_as(crl) and (other.next_update is None or other.next_update >= clock.now) for other in crls)
         message = f"expected a CRL that is valid on {rfc3339(clock.now)}, found that the one of {crl.issuer} expired on {rfc3339(crl.next_update)}"
         if current:
             yield warning("crl_expired", where, f"{message}; a newer one of the same CA is there", "Remove the old one")
@@ -111,7 +124,7 @@ def _check_crl(crl: Crl, crls: Sequence[Crl], cas: Sequence[Certificate], clock:
 
 def _check_crl_coverage(crls: Sequence[Crl], cas: Sequence[Certificate], where: str) -> Iterator[Problem]:
     unique = tuple(dict.fromkeys(cas))
-    without = [ca.label for ca in unique if not any(crl.issuer == ca.subject for crl in crls)]
+    without = [ca.label for ca in unique if not any(crl.is_of(ca) for crl in crls)]
     if without:
         yield error(
             "crl_incomplete",
@@ -163,7 +176,8 @@ def _check_ocsp(
                 "Give an OCSP response (layout tls), or issue the certificate without the TLS feature extension",
             )
         return
-    if not _is_for(staple, leaf):
+    certificates = (*chain[1:], *issuers)
+    if not _is_for(staple, leaf, certificates):
         yield error(
             "ocsp_wrong_certificate",
             where,
@@ -172,6 +186,19 @@ def _check_ocsp(
             "Ask the responder for this certificate",
         )
         return
+    yield from _staple_problems(staple, leaf, clock, where)
+    issuer = next((each for each in certificates if signed_by(leaf, each) is not False), None)
+    if issuer is not None and _ocsp_signed(staple, issuer) is False:
+        yield error(
+            "ocsp_signature_invalid",
+            where,
+            f"expected an OCSP response signed for {issuer.label}, found another signature; clients refuse it",
+            "Ask the responder of the CA that issued the certificate",
+        )
+
+
+def _staple_problems(staple: OcspStaple, leaf: Certificate, clock: Clock, where: str) -> Iterator[Problem]:
+    """What its times and its status say."""
     make = error if leaf.must_staple else warning
     consequence = "Envoy refuses clients, since the certificate is must-staple" if leaf.must_staple else "Envoy does not send it"
     if staple.next_update is None or staple.next_update < clock.now:
@@ -192,24 +219,18 @@ def _check_ocsp(
             f"expected the status good for {leaf.label}, found {staple.status}",
             "Have a new certificate issued" if staple.status == "revoked" else "Ask the responder of the CA that issued the certificate",
         )
-    issuer = next((each for each in (*chain[1:], *issuers) if signed_by(leaf, each) is not False), None)
-    if issuer is not None and _ocsp_signed(staple, issuer) is False:
-        yield error(
-            "ocsp_signature_invalid",
-            where,
-            f"expected an OCSP response signed for {issuer.label}, found another signature; clients refuse it",
-            "Ask the responder of the CA that issued the certificate",
-        )
 
 
-def _is_for(staple: OcspStaple, leaf: Certificate) -> bool:
+def _is_for(staple: OcspStaple, leaf: Certificate, others: Iterable[Certificate]) -> bool:
+    """By the serial number, and the issuer's name as the leaf or the issuer itself writes it."""
     if staple.serial_number != leaf.serial_number:
         return False
+    spellings = {fields(leaf.der).issuer_der, *(fields(each.der).subject_der for each in others if names_match(leaf, each))}
     try:
-        digest = hashlib.new(staple.parsed.hash_algorithm.name, leaf.issuer_name.public_bytes()).digest()
+        digests = {hashlib.new(staple.parsed.hash_algorithm.name, name).digest() for name in spellings}
     except Exception:  # ValueError, UnsupportedAlgorithm: a hash that is not known here, so the serial number must do
         return True
-    return digest == staple.parsed.issuer_name_hash
+    return staple.parsed.issuer_name_hash in digests
 
 
 def _ocsp_signed(staple: OcspStaple, issuer: Certificate) -> bool | None:

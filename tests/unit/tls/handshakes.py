@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,21 +76,41 @@ def _answer(path: str, peer: Peer, directory: Path) -> str:
         return str(getattr(error, "reason", None) or error)
 
 
-def ask(peers: Sequence[Peer], server: Peer, envoy: str) -> list[str]:
-    """For each peer: empty where Envoy takes it, else why not (the TLS alert). `server` is the pair that Envoy shows."""
+def _listens(path: str) -> bool:
+    """Envoy makes all its sockets before it listens at the first."""
+    with socket.socket(socket.AF_UNIX) as plain:
+        return plain.connect_ex(path) == 0
+
+
+@contextlib.contextmanager
+def listening(peers: Sequence[Peer], server: Peer, envoy: str) -> Iterator[list[str]]:
+    """A socket's path for each peer, at which one Envoy listens with that peer's CAs. `server` is the pair that Envoy shows."""
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
         paths = [f"{name}/{number}" for number in range(len(peers))]
         listeners = [_listener(path, peer, server) for path, peer in zip(paths, peers, strict=True)]
-        (directory / "envoy.json").write_text(json.dumps({"static_resources": {"listeners": listeners}}))
-        command = [envoy, "-c", directory / "envoy.json", "-l", "error", "--concurrency", "1", "--use-dynamic-base-id"]
+        configuration = Path(name) / "envoy.json"
+        configuration.write_text(json.dumps({"static_resources": {"listeners": listeners}}))
+        command = [envoy, "-c", configuration, "-l", "error", "--concurrency", "1", "--use-dynamic-base-id"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 end = time.monotonic() + 30
-                while not Path(paths[-1]).exists() and process.poll() is None and time.monotonic() < end:
+                while not all(map(_listens, paths)) and process.poll() is None and time.monotonic() < end:
                     time.sleep(0.02)
                 if process.poll() is not None:
                     raise RuntimeError(process.stdout.read() if process.stdout else "")
-                return [_answer(path, peer, directory) for path, peer in zip(paths, peers, strict=True)]
+                yield paths
             finally:
                 process.kill()
+
+
+def ask(peers: Sequence[Peer], server: Peer, envoy: str) -> list[str]:
+    """For each peer: empty where Envoy takes it, else why not (the TLS alert). `server` is the pair that Envoy shows."""
+    with listening(peers, server, envoy) as paths, tempfile.TemporaryDirectory() as name:
+        return [_answer(path, peer, Path(name)) for path, peer in zip(paths, peers, strict=True)]
+
+
+def served(server: Peer, envoy: str) -> int:
+    """How many certificates Envoy shows of a server's chain."""
+    with listening([server], server, envoy) as [path]:
+        shown = subprocess.run(["openssl", "s_client", "-unix", path, "-showcerts"], input=b"", capture_output=True, check=False).stdout
+    return shown.count(b"-----BEGIN CERTIFICATE-----")

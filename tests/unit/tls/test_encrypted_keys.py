@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected
 from ansible_collections.meshops.istio.plugins.module_utils.tls import encryption
 from ansible_collections.meshops.istio.plugins.module_utils.tls.lenient import element
-from ansible_collections.meshops.istio.plugins.module_utils.tls.material import PrivateKey, read_private_key
+from ansible_collections.meshops.istio.plugins.module_utils.tls.material import PrivateKey, read_pkcs12, read_private_key
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from test_tls_envoy import Pair
 from tls_pki import Issued, Pki, key_pem
@@ -52,6 +52,18 @@ ENCRYPTED = {
     "PKCS#8, PBES1 DES": ("pkcs8", "-topk8", "-v1", "PBE-MD5-DES", *LEGACY),
     "PKCS#8, PKCS#12's Triple DES": ("pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES"),
     "PKCS#8, PKCS#12's RC2": ("pkcs8", "-topk8", "-v1", "PBE-SHA1-RC2-40", *LEGACY),
+    "PKCS#8, AES in another mode": ("pkcs8", "-topk8", "-v2", "aes-256-cfb"),
+    "PKCS#8, AES and MD5": ("pkcs8", "-topk8", "-v2", "aes-128-cbc", "-v2prf", "hmacWithMD5"),
+    "PKCS#8, AES and SHA-512/256": ("pkcs8", "-topk8", "-v2", "aes-128-cbc", "-v2prf", "hmacWithSHA512-256"),
+    **{
+        f"PKCS#8, {cipher}": ("pkcs8", "-topk8", "-v2", cipher, *LEGACY)
+        for cipher in ("des-cbc", "camellia-128-cbc", "camellia-256-cbc", "aria-128-cbc", "aria-256-cbc", "sm4-cbc", "seed-cbc")
+    },
+    **{f"PKCS#8, {cipher}": ("pkcs8", "-topk8", "-v2", cipher, *LEGACY) for cipher in ("cast5-cbc", "bf-cbc", "rc2-cbc", "rc2-40-cbc")},
+    **{
+        f"PKCS#8, {scheme}": ("pkcs8", "-topk8", "-v1", scheme, *LEGACY)
+        for scheme in ("PBE-SHA1-DES", "PBE-MD5-RC2-64", "PBE-SHA1-RC2-64", "PBE-SHA1-RC2-128", "PBE-SHA1-2DES", "PBE-SHA1-RC4-40")
+    },
     "SEC 1, AES": ("ec", "-aes256"),
     "SEC 1, Triple DES": ("ec", "-des3"),
 }
@@ -69,24 +81,64 @@ def test_what_is_decrypted(pki: Pki, arguments: tuple[str, ...]) -> None:
     assert refused(made, "another").code == "wrong_passphrase"
 
 
-NAMED = {
-    "Camellia-256-CBC": ("pkcs8", "-topk8", "-v2", "camellia-256-cbc"),
-    "ARIA-256-CBC": ("pkcs8", "-topk8", "-v2", "aria-256-cbc"),
-    "SM4": ("pkcs8", "-topk8", "-v2", "sm4"),
-    "SEED": ("pkcs8", "-topk8", "-v2", "seed-cbc", *LEGACY),
-    "DES": ("pkcs8", "-topk8", "-v2", "des-cbc", *LEGACY),
-    "DES with SHA-1": ("pkcs8", "-topk8", "-v1", "PBE-SHA1-DES", *LEGACY),
-    "RC2 of 128 bits": ("pkcs8", "-topk8", "-v1", "PBE-SHA1-RC2-128", *LEGACY),
-    "CAMELLIA-128-CBC": ("ec", "-camellia128"),
-}
+P12 = ("AES-256-CBC", "CAMELLIA-256-CBC", "ARIA-128-CBC", "SM4-CBC", "SEED-CBC", "DES-CBC", "BF-CBC", "RC2-40-CBC")
+P12_OLD = ("PBE-SHA1-3DES", "PBE-SHA1-2DES", "PBE-SHA1-RC2-40", "PBE-SHA1-RC2-128", "PBE-SHA1-RC4-128", "PBE-MD5-DES", "PBE-SHA1-DES")
 
 
-@pytest.mark.parametrize(("cipher", "arguments"), NAMED.items(), ids=list(NAMED))
-def test_ciphers_that_are_named(pki: Pki, cipher: str, arguments: tuple[str, ...]) -> None:
-    made = openssl(key_pem(pki.key("P-256")), *arguments, "-passout", f"pass:{PASSPHRASE}")
+@pytest.mark.parametrize("cipher", [*P12, *P12_OLD])
+def test_bundles_of_any_cipher(pki: Pki, tmp_path: Path, cipher: str) -> None:
+    issued = pki.issue("a.example.com", key="P-256")
+    (tmp_path / "key.pem").write_bytes(key_pem(issued.key))
+    (tmp_path / "crt.pem").write_bytes(issued.pem)
+    how = ["-keypbe", cipher, "-certpbe", cipher, "-passout", f"pass:{PASSPHRASE}", *LEGACY]
+    command = ["openssl", "pkcs12", "-export", "-inkey", "key.pem", "-in", "crt.pem", *how]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this OpenSSL does not write it: {done.stderr.decode()[-200:]}")
+    bundle = read_pkcs12(done.stdout, passphrase=PASSPHRASE, where="w")
+    assert bundle.chain == (issued.certificate,) and bundle.key.key.public_key() == issued.key.public_key()
+    with pytest.raises(Rejected, match="does not open it"):
+        read_pkcs12(done.stdout, passphrase="another", where="w")
+
+
+NAMED = ("aes192", "camellia128", "camellia256", "aria128", "aria256", "des", "seed", "sm4", "bf", "aes-256-cfb")
+
+
+@pytest.mark.parametrize("cipher", NAMED)
+def test_ciphers_of_old_pem_that_are_named_with_the_command(pki: Pki, tmp_path: Path, cipher: str) -> None:
+    key = pki.key("P-256")
+    (tmp_path / "FILE").write_bytes(made := openssl(key_pem(key), "ec", f"-{cipher}", *LEGACY, "-passout", f"pass:{PASSPHRASE}"))
+    name = made.partition(b"DEK-Info: ")[2].partition(b",")[0].decode()
     for passphrase in (PASSPHRASE, None):
         problem = refused(made, passphrase)
-        assert problem.code == "key_unreadable" and cipher in problem.message and "openssl pkey -in" in problem.remedy
+        assert problem.code == "key_unreadable" and name in problem.message
+        assert problem.remedy.startswith("Decrypt a copy of it: openssl pkey -in FILE -out COPY (")
+    command = ["openssl", "pkey", "-in", "FILE", "-out", "COPY", "-passin", f"pass:{PASSPHRASE}", *LEGACY]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert read((tmp_path / "COPY").read_bytes(), None).key.public_key() == key.public_key()
+
+
+def test_a_cipher_that_nobody_knows(pki: Pki) -> None:
+    made = openssl(key_pem(pki.key("P-256")), "pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", f"pass:{PASSPHRASE}")
+    der = base64.b64decode(b"".join(made.splitlines()[1:-1])).replace(
+        bytes.fromhex("60864801650304012a"), bytes.fromhex("60864801650304017f")
+    )
+    assert refused(_pem(der), None).code == "key_encrypted"
+    problem = refused(_pem(der))
+    assert problem.code == "key_unreadable" and "2.16.840.1.101.3.4.1.127" in problem.message and "openssl pkey -in" in problem.remedy
+
+
+def test_a_passphrase_in_another_alphabet(pki: Pki) -> None:
+    for cipher in ("aes-256-cbc", "camellia-256-cbc"):
+        made = openssl(key_pem(pki.key("P-256")), "pkcs8", "-topk8", "-v2", cipher, "-passout", "pass:gehéim")
+        assert read(made, "gehéim").kind.type == "ECDSA"
+        assert refused(made, "gehe\0im").code == refused(made, "\0").code == "wrong_passphrase"
+
+
+def test_other_kinds_of_keys(pki: Pki) -> None:
+    for kind in ("RSA 2048", "Ed25519"):
+        made = openssl(key_pem(pki.key(kind)), "pkcs8", "-topk8", "-v2", "camellia-256-cbc", "-passout", f"pass:{PASSPHRASE}")
+        assert str(read(made).kind) == kind
 
 
 def test_labels_that_say_something_else(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Path) -> None:
@@ -102,6 +154,16 @@ def test_labels_that_say_something_else(pki: Pki, root: Issued, intermediate: Is
         assert pair.but(key=made).refused_by_envoy(tmp_path)
         assert not pair.but(key=read(made).pem).refused_by_envoy(tmp_path)
     assert refused(encrypted.replace(b"ENCRYPTED PRIVATE", b"PRIVATE"), None).code == "key_encrypted"
+
+
+def test_keys_that_are_written_anew(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Path) -> None:
+    """Envoy reads no block with headers; the same key twice is one key."""
+    pair = Pair(pki, root, intermediate)
+    header = pair.key.replace(b"KEY-----\n", b"KEY-----\nX-Comment: a key\n\n", 1)
+    assert pair.but(key=header).refused_by_envoy(tmp_path)
+    for made in (header, key_pem(pair.leaf.key) * 2):
+        assert not pair.but(key=read(made).pem).refused_by_envoy(tmp_path)
+        assert pair.key.count(b"BEGIN") == 1
 
 
 def test_a_key_for_pss_alone(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ REFUSED = {
     "fe80:::1": ("no label", None),
     "a" * 64 + ".example.com": ("longer than 63", None),
     ".".join(["a" * 50] * 6): ("longer than 253", None),
-    "i❤.example": ("xn--", None),  # what registries sold before IDNA 2008 is asked for in its xn-- form
-    "a\u200db.example": ("xn--", None),  # a zero width joiner where no script wants one
+    "i❤.example": ("no international name", None),  # what registries sold before IDNA 2008 is asked for in its xn-- form
+    "a\u200db.example": ("no international name", None),  # a zero width joiner where no script wants one
     "shop\x1b[1m.example.com": ("no label", None),
 }
 
@@ -123,6 +123,7 @@ def test_a_password_is_not_shown() -> None:
 
 def test_without_the_package_only_international_names_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "idna", None)
+    names.read.cache_clear()
     assert names.read("shop.example.com") == "shop.example.com"
     with pytest.raises(ImportError) as missing:
         names.read("münchen.example")
@@ -227,3 +228,8 @@ def test_addresses_and_underscores_are_covered_by_certificates(pki: Pki) -> None
     leaf = pki.issue("leaf", dns=("my_host.example.com", "*.example.org"), ip=("2001:db8::1", "10.0.0.1")).certificate
     hosts = ("[2001:DB8::1]", "10.0.0.1", "my_host.example.com", "*.example.org", "istio-system/My_Host.example.com.", "a.example.org")
     assert list(check_hosts(leaf, hosts, "hosts")) == []
+
+
+def test_an_international_name_has_its_own_remedy() -> None:
+    found = names.read("i❤.example")
+    assert isinstance(found, names.NoHost) and found.remedy.startswith("Write it in its xn-- form")

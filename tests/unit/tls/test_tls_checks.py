@@ -109,6 +109,19 @@ def cross_signed(kit: Kit) -> Issued:
     return kit.pki.issue("Root", kit.pki.issue("Older Root", ca=True), key="P-256#Root", ca=True, days=(-100, -1))
 
 
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\0")
+POLICIES = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)])
+
+
+def renewed(kit: Kit, left: float) -> tuple[Issued, Issued]:
+    """A certificate that ends in so many days, and the next one for the same key."""
+    return kit.issue(key="P-256#renewed", days=(-80, left)), kit.issue(key="P-256#renewed")
+
+
+def below(kit: Kit, ca: Issued) -> tuple[Issued, Issued]:
+    return kit.issue(issuer=ca), ca
+
+
 def dns_tree(name: str) -> list[x509.GeneralName]:
     return [x509.DNSName(name)]
 
@@ -482,7 +495,55 @@ CASES: list[tuple[str, Callable[[Kit], tuple[Problem, ...]], list[str], list[str
         ["serial_not_positive", "lifetime_too_long"],
         ["found -05"],
     ),
+    # renewed with the same key, and appended
+    (
+        "the renewed certificate behind the old one",
+        lambda k: k.server(*renewed(k, 5), k.intermediate),
+        [],
+        ["chain_order"],
+        ["certificate 2, which ends on 2027-04-01", "the first is the one that is served", "Remove certificate 1"],
+    ),
+    (
+        "the renewed certificate behind one that has expired",
+        lambda k: k.server(*renewed(k, -1), k.intermediate),
+        ["chain_order", "expired"],
+        [],
+        ["Remove certificate 1"],
+    ),
+    ("the renewed certificate first", lambda k: k.server(*renewed(k, 5)[::-1], k.intermediate), [], [], []),
+    # critical extensions
+    (
+        "an unknown critical extension",
+        lambda k: k.server(k.issue(critical=(UNKNOWN,))),
+        ["critical_extension"],
+        [],
+        ["found 1.2.3.4.5 in CN=a.example.com", "every peer refuses", "marked as not critical"],
+    ),
+    ("the same, not critical", lambda k: k.server(k.issue(extensions=(UNKNOWN,))), [], [], []),
+    (
+        "an unknown critical extension of an intermediate",
+        lambda k: k.server(*below(k, k.pki.issue("Odd CA", k.root, ca=True, critical=(UNKNOWN,)))),
+        ["critical_extension"],
+        [],
+        ["in CN=Odd CA"],
+    ),
+    ("a precertificate", lambda k: k.server(k.issue(critical=(x509.PrecertPoison(),))), ["critical_extension"], [], ["for CT logs"]),
+    ("critical policies", lambda k: k.server(k.issue(critical=(POLICIES,))), [], [], []),
+    (
+        "what OpenSSL alone knows",
+        lambda k: k.server(k.issue(critical=(x509.OCSPNoCheck(),))),
+        [],
+        ["critical_extension"],
+        ["OpenSSL knows it"],
+    ),
     # hosts
+    (
+        "a name with a space is shown as it is",
+        lambda k: k.server(k.issue(dns=("shop.example.com ",)), hosts=["shop.example.com"]),
+        ["host_not_covered"],
+        [],
+        ["found 'shop.example.com ' in"],
+    ),
     (
         "hosts covered",
         lambda k: k.server(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected, errors
 from ansible_collections.meshops.istio.plugins.module_utils.tls import ca_checks, checks, material, revocation_checks
+from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import pem_of
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from tls_pki import NOW, Issued, Pki, key_pem
@@ -110,6 +112,21 @@ def openssl_pss(digest: str, until: datetime, *, ca: bool = False) -> tuple[byte
     return openssl("req", "-x509", "-sha256", "-days", str(days), "-key", "/dev/stdin", *names, stdin=key), key
 
 
+BAG = b"Bag Attributes\n    localKeyID: 01 00 \nsubject=CN = a\n\nissuer=CN = b\n\n"
+
+
+def trusted(pem: bytes, *settings: str) -> bytes:
+    return openssl("x509", "-trustout", *settings, stdin=pem)
+
+
+def relabelled(pem: bytes, label: bytes = b"CERTIFICATE") -> bytes:
+    return re.sub(rb"(?:TRUSTED )?CERTIFICATE", label, pem)
+
+
+def padded(issued: Issued, more: bytes = b"\0\0") -> bytes:
+    return pem_of("CERTIFICATE", issued.certificate.der + more)
+
+
 def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
     return subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, check=True).stdout
 
@@ -122,6 +139,8 @@ CASES: list[tuple[str, Callable[[Pair], Pair], str | None]] = [
     ("Ed25519", lambda p: p.use(p.issue(key="Ed25519")), None),
     ("RSA 1024", lambda p: p.use(p.issue(key="RSA 1024")), "key_unsupported"),
     ("P-224", lambda p: p.use(p.issue(key="P-224")), "key_unsupported"),
+    ("RSA with an exponent of 33 bits", lambda p: p.use(p.issue(key="RSA e33")), None),
+    ("RSA with an exponent of 34 bits", lambda p: p.use(p.issue(key="RSA e34")), "key_unsupported"),
     ("a curve spelled out", lambda p: p.but(certificate=read("explicit_curve.pem")), "key_unsupported"),
     ("RSASSA-PSS", lambda p: pss_key(p, ""), "key_unsupported"),
     ("RSASSA-PSS with parameters", lambda p: pss_key(p, "sha256"), "key_unsupported"),
@@ -141,6 +160,31 @@ CASES: list[tuple[str, Callable[[Pair], Pair], str | None]] = [
     ("glued together", lambda p: p.but(certificate=p.leaf.pem.rstrip() + p.intermediate.pem), "not_pem"),
     ("bare carriage returns", lambda p: p.but(certificate=p.certificate.replace(b"\n", b"\r")), "not_pem"),
     ("the second one cut", lambda p: p.but(certificate=p.certificate[:-100]), "not_pem"),
+    ("OpenSSL's trust settings", lambda p: p.but(certificate=trusted(p.leaf.pem, "-addtrust", "serverAuth") + p.intermediate.pem), None),
+    (
+        "the same under the usual label",
+        lambda p: p.but(certificate=relabelled(trusted(p.leaf.pem, "-setalias", "a")) + p.intermediate.pem),
+        None,
+    ),
+    (
+        "settings that reject the leaf",
+        lambda p: p.but(certificate=trusted(p.leaf.pem, "-addreject", "serverAuth") + p.intermediate.pem),
+        None,
+    ),
+    ("X509 CERTIFICATE", lambda p: p.but(certificate=relabelled(p.certificate, b"X509 CERTIFICATE")), None),
+    ("bytes behind the leaf", lambda p: p.but(certificate=padded(p.leaf) + p.intermediate.pem), "certificate_unreadable"),
+    ("bytes behind the intermediate", lambda p: p.but(certificate=p.leaf.pem + padded(p.intermediate)), None),
+    (
+        "two certificates in one block",
+        lambda p: p.but(certificate=padded(p.leaf, p.intermediate.certificate.der)),
+        "certificate_unreadable",
+    ),
+    ("a label in lower case", lambda p: p.but(certificate=relabelled(p.certificate, b"certificate")), "not_pem"),
+    ("headers", lambda p: p.but(certificate=p.certificate.replace(b"-----\n", b"-----\nName: a\n\n", 1)), "certificate_unreadable"),
+    ("spaces at the end of lines, and empty lines", lambda p: p.but(certificate=p.certificate.replace(b"\n", b" \t\n\n")), None),
+    ("Bag Attributes", lambda p: p.but(certificate=BAG + p.certificate, key=BAG + p.key), None),
+    ("Windows' end of file", lambda p: p.but(certificate=p.certificate + b"\x1a", key=p.key + b"\0"), None),
+    ("PKCS#7 between", lambda p: p.but(certificate=p.leaf.pem + relabelled(p.root.pem, b"PKCS7") + p.intermediate.pem), None),
     ("an empty block", lambda p: p.but(certificate=b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), "certificate_unreadable"),
     ("must-staple", lambda p: p.use(p.issue(extensions=(x509.TLSFeature([x509.TLSFeatureType.status_request]),))), "ocsp_missing"),
     ("a staple", lambda p: p.but(staple=p.pki.staple(p.leaf, p.intermediate)), None),

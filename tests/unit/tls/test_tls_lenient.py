@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from ansible_collections.meshops.istio.plugins.module_utils.tls.material import 
     read_chain,
     read_private_key,
 )
+from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import pem_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -143,6 +145,25 @@ def test_what_is_no_ascii_covers_no_host(pki: Pki) -> None:
 def test_what_envoy_needs_and_cannot_be_read_is_refused(pki: Pki) -> None:
     with pytest.raises(Rejected, match="certificate"):
         odd(pki, replaced(CRITICAL_BASIC_CONSTRAINTS + b"\x04\x02\x30\x00", CRITICAL_BASIC_CONSTRAINTS + b"\x04\x02\x31\x00"))
+
+
+@pytest.mark.parametrize("name", ["half a character in a BMPString", "a time without seconds"])
+def test_what_envoy_does_not_read_is_refused(pki: Pki, root: Issued, intermediate: Issued, tmp_path: Path, name: str) -> None:
+    made = odd(pki, replaced(ORGANISATION, b"\x0c\x0bM@ller GmbH"))
+    [(__, whole)] = elements(made.certificate.der)
+    tbs, algorithm, __signature = elements(whole)
+    if name == "a time without seconds":
+        [begins] = re.findall(rb"\x17\x0d\d{12}Z", tbs[1])[:1]
+        change = replaced(begins, element(0x17, begins[2:12] + b"Z"))
+    else:
+        change = replaced(b"\x0c\x0bM@ller GmbH", b"\x1e\x0bM\0a\0l\0l\0e\0r")
+    changed = change(element(*tbs))
+    signature = odd_ca(pki).key.sign(changed, ec.ECDSA(hashes.SHA256()))
+    pem = pem_of("CERTIFICATE", element(0x30, changed + element(*algorithm) + element(0x03, b"\0" + signature)))
+    assert Pair(pki, root, intermediate).use(made).but(certificate=pem).refused_by_envoy(tmp_path)
+    with pytest.raises(Rejected) as raised:
+        read_chain(pem, where="w")
+    assert [problem.code for problem in raised.value.problems] == ["certificate_unreadable"]
 
 
 def test_a_sound_certificate_says_the_same_in_strict_der(intermediate: Issued) -> None:

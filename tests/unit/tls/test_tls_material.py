@@ -137,10 +137,10 @@ BAD_CHAINS: list[tuple[str, Callable[[Issued], bytes], str, str]] = [
     ("an encrypted key beside", lambda c: c.pem + key_pem(c.key, passphrase=b"x"), "private_key_in_certificate", "private key"),
     ("a CRL beside", lambda c: c.pem + c.pem.replace(b"CERTIFICATE", b"X509 CRL"), "crl_in_certificate", "CRL"),
     (
-        "a trusted certificate",
-        lambda c: c.pem.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"),
+        "a trusted certificate behind the first",
+        lambda c: c.pem + c.pem.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"),
         "certificate_unreadable",
-        "TRUSTED CERTIFICATE",
+        "openssl x509 -clrtrust",
     ),
     ("no Base64", lambda c: c.pem.replace(b"M", b"*"), "certificate_unreadable", "block 1 (line 1) is not valid Base64"),
     ("no content", lambda c: b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "certificate_unreadable", "block 1"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -52,9 +53,15 @@ FORMS: dict[str, Callable[[bytes, bytes], str]] = {
     "base64 of PEM": lambda pem, der: text(pem),
     "base64 of PEM after a certificate": lambda pem, der: text(CERTIFICATE.public_bytes(PEM) + pem),
     "base64 of PEM in lines": lambda pem, der: base64.encodebytes(pem).decode(),
+    "base64 of DER in short lines": lambda pem, der: "\n".join(text(der)[at : at + 20] for at in range(0, len(text(der)), 20)),
     "base64 of DER": lambda pem, der: text(der),
     "base64 without padding, for URLs": lambda pem, der: base64.urlsafe_b64encode(der).decode().rstrip("="),
     "body": lambda pem, der: body(pem.decode()),
+    "base64 of PEM, twice": lambda pem, der: text(text(pem).encode()),
+    "base64 of DER, twice": lambda pem, der: text(text(der).encode()),
+    "JSON of a Secret": lambda pem, der: json.dumps({"data": {"tls.crt": text(CERTIFICATE.public_bytes(PEM)), "tls.key": text(pem)}}),
+    "a link": lambda pem, der: f"data:application/octet-stream;base64,{text(der)}",
+    "the file's bytes": lambda pem, der: der.decode("utf-8", "surrogateescape"),
 }
 
 
@@ -63,7 +70,7 @@ FORMS: dict[str, Callable[[bytes, bytes], str]] = {
 def test_a_key_is_recognised(kind: str, form: str) -> None:
     key, layout, encryption = KEYS[kind]
     given = FORMS[form](key.private_bytes(PEM, layout, encryption), key.private_bytes(DER, layout, encryption))
-    assert holds_private_key(given) and holds_private_key(f"  {given}\n")
+    assert holds_private_key(given) and (form == "the file's bytes" or holds_private_key(f"  {given}\n"))
 
 
 def test_what_openssl_makes_is_recognised(tmp_path: Path) -> None:
@@ -96,6 +103,11 @@ SILENT = {
     "words": "MII is how many of them begin, and this is a sentence of more than 48 characters",
     "digest": "MII0" * 16,
     "nothing": "",
+    "certificate in base64, twice": text(text(CERTIFICATE.public_bytes(PEM)).encode()),
+    "JSON of certificates": json.dumps(
+        {"data": {"ca.crt": text(CERTIFICATE.public_bytes(PEM)), "tls.crt": text(CERTIFICATE.public_bytes(DER))}}
+    ),
+    "no text": "\ud800" + "0" * 60,
 }
 
 

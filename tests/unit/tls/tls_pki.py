@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,13 @@ from ansible_collections.meshops.istio.plugins.module_utils.tls.material import 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -63,7 +70,9 @@ class Pki:
         """`P-256`, `RSA 2048`, `Ed25519`, ...; with `#text` behind it, another one of the kind."""
         if name not in self._keys:
             kind = name.partition("#")[0]
-            if kind.startswith("RSA"):
+            if kind.startswith("RSA e"):  # an exponent of so many bits, which the library does not make
+                self._keys[name] = _with_exponent((1 << int(kind[5:]) - 1) + 25)
+            elif kind.startswith("RSA"):
                 self._keys[name] = rsa.generate_private_key(65537, int(kind[4:]))
             elif kind == "Ed25519":
                 self._keys[name] = ed25519.Ed25519PrivateKey.generate()
@@ -87,6 +96,7 @@ class Pki:
         usage: tuple[str, ...] | None = None,
         purposes: tuple[str, ...] | None = None,
         extensions: tuple[x509.ExtensionType, ...] = (),
+        critical: tuple[x509.ExtensionType, ...] = (),
         serial: int | None = None,
         subject: x509.Name | None = None,
         issuer_name: x509.Name | None = None,
@@ -119,6 +129,8 @@ class Pki:
             builder = builder.add_extension(x509.ExtendedKeyUsage([_PURPOSES[each] for each in purposes]), critical=False)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
+        for extension in critical:
+            builder = builder.add_extension(extension, critical=True)
         digest = signing_options.pop("digest", None) or _hash(signing)
         return Issued(from_x509(builder.sign(signing, digest, **signing_options)), own)
 
@@ -164,9 +176,9 @@ class Pki:
                 issuer.certificate.parsed,
                 hashes.SHA1(),  # noqa: S303  as responders do
                 status,
-                NOW + timedelta(days=days[0]),
-                NOW + timedelta(days=days[1]) if days[1] is not None else None,
-                NOW - DAY if revoked else None,
+                self.now + timedelta(days=days[0]),
+                self.now + timedelta(days=days[1]) if days[1] is not None else None,
+                self.now - DAY if revoked else None,
                 None,
             )
             .responder_id(ocsp.OCSPResponderEncoding.NAME, by.certificate.parsed)
@@ -174,6 +186,12 @@ class Pki:
         if responder:
             builder = builder.certificates([responder.certificate.parsed])
         return builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _with_exponent(exponent: int) -> Any:
+    options = ["-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", f"rsa_keygen_pubexp:{exponent}"]
+    made = subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", *options], capture_output=True, check=True).stdout
+    return load_pem_private_key(made, None, unsafe_skip_rsa_key_validation=True)
 
 
 def _hash(key: Any) -> Any:
