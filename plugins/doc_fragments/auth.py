@@ -102,4 +102,5 @@ options:
     elements: str
 requirements:
   - kubernetes >= 24.2.0
+  - urllib3 >= 2.0.0, a part of C(kubernetes)' requirements
 """

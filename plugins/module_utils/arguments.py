@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
 from .problems import Problem, Rejected
+from .regular_file import regular_file
 from .tls.pem import LARGEST
 from .tls.secrets import holds_private_key
 
@@ -135,15 +134,15 @@ def content_or_path(options: Mapping[str, Any], name: str, *, where: str) -> tup
     if path is not None and ("\n" in path or _looks_like_content(path)):
         raise _path_is_content(name, where)
     if path is not None:
-        place = f"{where}{name}_path {path[:300]}"
+        place, found = f"{where}{name}_path {path[:300]}", "no such file"
         try:
-            return _read(path), place
+            with regular_file(path) as file:
+                return file.read(LARGEST + 1), place  # one more than is looked at where it is larger
         except FileNotFoundError:
             if _LONG_WORD.search(path):
                 raise _path_is_content(name, where) from None
-            found = "no such file"
-        except (OSError, ValueError) as error:
-            found = str(getattr(error, "strerror", None) or error)
+        except OSError as error:
+            found = str(error.strerror or error)
         raise Rejected(
             Problem("file_unreadable", place, f"expected a readable file, found: {found}", "correct the path, or its permissions")
         )
@@ -170,17 +169,3 @@ _DER_IN_BASE64 = re.compile(r"MI[A-Za-z0-9+/]{46}")
 def _path_is_content(name: str, where: str) -> Rejected:
     message = "expected the path of a file, found what looks like content"  # which is not repeated: it may be a key
     return Rejected(Problem("path_is_content", f"{where}{name}_path", message, f"give content as {name}"))
-
-
-def _read(path: str) -> bytes:
-    """A regular file's bytes, one more than is looked at where it is larger. A pipe would be waited for, and a device may have no end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
-            raise ValueError(next((name for test, name in kinds if test(mode)), "no regular file"))
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST + 1)
-    finally:
-        os.close(descriptor)

@@ -45,8 +45,9 @@ class Plugin:
     interactive_mode: str
     """`Never`, `IfAvailable` or `Always`."""
     install_hint: str = ""
-    cluster: Mapping[str, Any] | None = field(default=None, repr=False)
-    """What it is told of the cluster, where it is to be told."""
+    wants_cluster: bool = False
+    """Whether it is told of the cluster, and then this too, of the cluster's extensions:"""
+    cluster_config: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Access:
     ca_path: str = ""
     insecure: bool = False
     tls_server_name: str = ""
+    disable_compression: bool = False
+    """Of no use here, where nothing is compressed; plugins are told of it."""
     proxy_url: str = field(default="", repr=False)
     proxy_source: str = ""
     token: str = field(default="", repr=False)
@@ -81,15 +84,23 @@ class Access:
 
     @property
     def is_tls(self) -> bool:
-        return self.server.lower().startswith("https://")
+        return is_tls(self.server)
 
     @property
     def has_token(self) -> bool:
         return bool(self.token or self.token_path)
 
     @property
+    def has_login(self) -> bool:
+        return bool(self.has_token or self.username or self.has_certificate or self.plugin or self.auth_provider)
+
+    @property
     def has_certificate(self) -> bool:
         return bool(self.certificate_data or self.certificate_path)
+
+
+def is_tls(server: str) -> bool:
+    return server.lower().startswith("https://")
 
 
 def read(documents: Sequence[Document], context: str = "") -> Access:
@@ -121,10 +132,14 @@ def read(documents: Sequence[Document], context: str = "") -> Access:
     about_cluster = f"cluster {cluster_name!r}{f' in {cluster_origin}' if cluster_origin else ''}"
     access = {"place": where, "context": chosen, **_cluster(cluster, cluster_origin, about_cluster)}
     user, user_origin = merged["users"].get(user_name, ({}, ""))
-    if user_name and user_name not in merged["users"] and str(access["server"]).lower().startswith("https://"):
+    if user_name and user_name not in merged["users"] and is_tls(access["server"]):
         _reject(where, f"its user {user_name!r} is in no kubeconfig, so there is no login", "correct the context's user, or add the user")
     about_user = f"user {user_name!r}{f' in {user_origin}' if user_origin else ''}"
-    return Access(**access, **_user(user, user_origin, about_user, cluster))
+    found = Access(**access, **_user(user, user_origin, about_user, cluster))
+    if found.is_tls and not found.has_login and (found.password or found.key_data or found.key_path):
+        half = "a password and no username" if found.password else "a client-key and no client-certificate"
+        _reject(about_user, f"it has {half}, which is no login", "add what is missing")
+    return found
 
 
 def _entries(document: Document) -> tuple[dict[str, dict[str, tuple[Mapping[str, Any], str]]], str]:
@@ -134,6 +149,10 @@ def _entries(document: Document) -> tuple[dict[str, dict[str, tuple[Mapping[str,
         return {}, ""
     if not isinstance(content, Mapping) or content.get("kind") not in (None, "", "Config"):
         _reject(where, "expected a kubeconfig (YAML with clusters, users and contexts), found something else")
+    if content.get("apiVersion") not in (None, "", "v1"):
+        _reject(
+            where, f"expected apiVersion v1, found {str(content['apiVersion'])[:100]!r}", "write apiVersion: v1, the only one that there is"
+        )
     kinds: dict[str, dict[str, tuple[Mapping[str, Any], str]]] = {}
     for kind, member in (("clusters", "cluster"), ("users", "user"), ("contexts", "context")):
         named: dict[str, tuple[Mapping[str, Any], str]] = {}
@@ -161,13 +180,14 @@ def _cluster(cluster: Mapping[str, Any], origin: str, where: str) -> dict[str, A
     insecure = cluster.get("insecure-skip-tls-verify") or False
     if not isinstance(insecure, bool):
         _reject(where, "expected true or false as insecure-skip-tls-verify, found something else", "write it without quotes")
-    if insecure and (ca_data or ca_path):
+    if insecure and (ca_data or ca_path) and is_tls(server):
         _reject(where, "it has a certificate-authority and insecure-skip-tls-verify, which exclude each other", "remove one of them")
     return {
         "server": server,
         "ca_data": ca_data,
         "ca_path": ca_path,
         "insecure": insecure,
+        "disable_compression": cluster.get("disable-compression") is True,
         "tls_server_name": _text(cluster, "tls-server-name", where),
         "proxy_url": _text(cluster, "proxy-url", where),
         "proxy_source": f"proxy-url of {where}",
@@ -199,13 +219,15 @@ def _user(user: Mapping[str, Any], origin: str, where: str, cluster: Mapping[str
         _not_both(where, "client-key", found["key_data"], found["key_path"])
         if not found["key_data"] and not found["key_path"]:
             _reject(where, "it has a client-certificate and no key", "add client-key or client-key-data")
-    if (found["token"] or found["token_path"]) and (found["username"] or found["password"]):
+    if (found["token"] and found["password"]) or ((found["token"] or found["token_path"]) and found["username"]):
         _reject(where, "it has a token and a username or password, of which kubectl allows one", "remove one of them")
     if found["plugin"] and found["auth_provider"]:
         _reject(where, "it has exec and auth-provider, which exclude each other", "remove one of them")
     if found["auth_provider"] in ("gcp", "azure"):
         instead = {"gcp": "gke-gcloud-auth-plugin", "azure": "kubelogin"}[found["auth_provider"]]
         _reject(where, f"kubectl no longer has the auth-provider {found['auth_provider']!r}", f"use exec with {instead}, or a token")
+    if found["auth_provider"] not in ("", "oidc"):
+        _reject(where, f"kubectl knows no auth-provider {found['auth_provider']!r}", "use exec with the provider's plugin, or a token")
     if not found["impersonate_user"] and (found["impersonate_uid"] or found["impersonate_groups"] or found["impersonate_extra"]):
         _reject(where, "it has as-uid, as-groups or as-user-extra and no `as`", "add `as`, or remove them")
     return found
@@ -231,7 +253,7 @@ def _plugin(given: Any, where: str, origin: str, cluster: Mapping[str, Any]) -> 
         _reject(
             where,
             f"expected an apiVersion of {' or '.join(_EXEC_VERSIONS)}, found {version or 'none'!r}",
-            "update the plugin, and let it write the kubeconfig anew",
+            "update the plugin, and let it write the kubeconfig again",
         )
     mode = _text(given, "interactiveMode", where) or ("IfAvailable" if version.endswith("/v1beta1") else "")
     if mode not in ("Never", "IfAvailable", "Always"):
@@ -243,8 +265,6 @@ def _plugin(given: Any, where: str, origin: str, cluster: Mapping[str, Any]) -> 
         _reject(where, "expected a list of dictionaries with name and value as env, found something else")
     told = cluster.get("extensions") if isinstance(cluster.get("extensions"), list) else []
     about = next((one.get("extension") for one in told or [] if isinstance(one, Mapping) and one.get("name") == _EXTENSION), None)
-    keys = ("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url", "disable-compression")
-    shown = {key: cluster[key] for key in keys if cluster.get(key)}
     return Plugin(
         command=_resolved(command, origin) if "/" in command else command,  # a bare name is looked for in PATH
         arguments=_texts(given, "args", where),
@@ -252,7 +272,8 @@ def _plugin(given: Any, where: str, origin: str, cluster: Mapping[str, Any]) -> 
         api_version=version,
         interactive_mode=mode,
         install_hint=_text(given, "installHint", where),
-        cluster={**shown, **({"config": about} if about is not None else {})} if given.get("provideClusterInfo") else None,
+        wants_cluster=bool(given.get("provideClusterInfo")),
+        cluster_config=about,
     )
 
 

@@ -32,11 +32,10 @@ _LOGIN_NAME = re.compile(r"(token|password|passphrase|secret|-data|value|args)$"
 _LOGIN_OPTION = re.compile(r"--?[\w-]*(token|password|passphrase|secret|key)(=|$)", re.IGNORECASE)
 _PLACE_NAME = re.compile(r"(PROFILE|REGION|ACCOUNT|DIR|PATH|HOME|FILE|CONFIG)$", re.IGNORECASE)
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/?#@]+(?:@[^\s/?#@]+)*@")
-_PROXY_LOGIN = re.compile(r"(?:(?<=://)|^(?![\w+.-]*://)).+@")  # a password with `/` in it is what people write, and what is refused then
 _PROXIES = ("proxy", "request_proxy", "host", "server", "proxy-url")
 _KEY_BLOCK = r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 _PRIVATE_KEY = re.compile(r"PRIVATE KEY-----(.*?)(?:-----|\Z)", re.DOTALL)
-_PAIRS = re.compile(r"([^\s=,]+)=(.*?)(?=[,\s]+[^\s=,]+=|\Z)", re.DOTALL)  # `a=b c=d`, as Ansible reads a dictionary from a text
+_PAIR = re.compile(r"(?<![^\s,])([^\s=,]+)=")  # `a=b c=d`, as Ansible reads a dictionary from a text
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,32}")
 _METADATA = ("labels", "annotations")
 
@@ -72,7 +71,18 @@ def _told_text(value: Any, name: str = "") -> Any:
         return [_told_text(inner, name) for inner in value]
     if not isinstance(value, str):
         return value
-    return MASK if holds_private_key(value) else (_PROXY_LOGIN if name in _PROXIES else _URL_LOGIN).sub("********@", value)
+    if holds_private_key(value):
+        return MASK
+    if name not in _PROXIES:
+        return _URL_LOGIN.sub("********@", value)
+    login = _proxy_login(value)
+    return value.replace(login, "********@", 1) if login else value
+
+
+def _proxy_login(text: str) -> str:
+    """Everything up to the last @: a password with `/` in it is what people write, and what is refused then."""
+    scheme, end = text.find("://"), text.rfind("@") + 1
+    return text[scheme + 3 if 0 <= scheme < end else 0 : end]
 
 
 def _told_login(value: Any, name: str) -> Any:
@@ -138,6 +148,23 @@ def _found_in_option(name: str, value: Any, option: Mapping[str, Any] | None) ->
         yield from _misplaced(value, name)
 
 
+def logins_in(kubeconfig: Any) -> set[str]:
+    """Every token, password and key in a kubeconfig or a part of one, that is long and strange enough to be blanked out."""
+    return {text for text in _logins(kubeconfig) if len(text) >= _SHORTEST and text.lower() not in _COMMON}
+
+
+_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{5,}(?:\.[\w-]*){1,4}|(?<=bearer )\S{8,}", re.IGNORECASE)
+"""Tokens that tell themselves: JSON Web Tokens, and what stands behind `Bearer`."""
+
+
+def blanked(text: str, secrets: Iterable[str]) -> str:
+    """What another program said, without these secrets, keys, tokens and logins in URLs; to be cut only afterwards."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "********")
+    text = re.sub(_KEY_BLOCK, "********", text, flags=re.DOTALL)
+    return _URL_LOGIN.sub("********@", _TOKEN.sub("********", text))
+
+
 def _headers(value: Any) -> Iterator[str]:
     """Of a dictionary of secrets: its values word by word, since an echo may leave out `Bearer`, and what is no header's name."""
     if isinstance(value, str):
@@ -154,7 +181,9 @@ def _logins(value: Any, name: str = "") -> Iterator[str]:
     """Every token, password and key in a kubeconfig; all of it where it is text."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if key != "value" or not _PLACE_NAME.search(str(value.get("name"))):
+            if key == "value" and _PLACE_NAME.search(str(value.get("name"))):
+                yield from _misplaced(inner)
+            else:
                 yield from _logins(inner, str(key))
     elif isinstance(value, list) and name.endswith("args"):
         yield from _options_with_logins([str(inner) for inner in value])
@@ -182,7 +211,7 @@ def _misplaced(value: Any, name: str = "") -> Iterator[str]:
             yield text
             blocks = _PRIVATE_KEY.findall(text) or [text]
             yield from (line for block in blocks for line in re.split(r"\s+|\\n", block) if len(line) >= _LINE)
-        for login in (_PROXY_LOGIN if name in _PROXIES else _URL_LOGIN).findall(text):
+        for login in filter(None, [_proxy_login(text)]) if name in _PROXIES else _URL_LOGIN.findall(text):
             password = login.rstrip("@").partition(":")[2]
             yield from (login, password, unquote(password))
 
@@ -202,7 +231,11 @@ def _pairs(text: str) -> Mapping[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    return found if isinstance(found, Mapping) else dict(_PAIRS.findall(text))
+    if isinstance(found, Mapping):
+        return found
+    names = list(_PAIR.finditer(text))
+    ends = [*(following.start() for following in names[1:]), len(text)]
+    return {name[1]: text[name.end() : end].rstrip(", \t\r\n") for name, end in zip(names, ends, strict=False)}
 
 
 def _by_name(spec: Spec) -> dict[str, Mapping[str, Any]]:
@@ -221,6 +254,21 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text)
+
+
+_ACTED_UPON = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def inert(value: Any) -> Any:
+    """Data without what a terminal acts upon: Ansible prints a failure's whole result, and playbooks print what they registered. What is text in
+    some language stays as it is, line ends and joiners too."""
+    if isinstance(value, str):
+        return value if value.isprintable() else _ACTED_UPON.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+    if isinstance(value, Mapping):
+        return {inert(name): inert(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [inert(inner) for inner in value]
+    return value
 
 
 def keys_in_metadata(given: Any, where: str = "") -> Iterator[Problem]:

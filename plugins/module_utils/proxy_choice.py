@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -91,24 +92,34 @@ def parse(text: str, source: str, *, scheme_needed: bool = False) -> Proxy:
     if found.scheme not in SCHEMES:
         message = f"expected a proxy of one of the schemes {', '.join(SCHEMES)}, found {found.scheme}://"
         raise Rejected(Problem("invalid_proxy", source, message, _REMEDY))
+    host = ascii_host(found.hostname)
+    if not host.isascii():
+        raise Rejected(
+            Problem("invalid_proxy", source, "expected the name of a proxy, found one that no international name may be", _REMEDY)
+        )
     username = None if found.username is None else unquote(found.username)
     password = None if found.password is None else unquote(found.password)
-    return Proxy(found.scheme, found.hostname, found.port or _PORTS[found.scheme], source, username, password)
+    return Proxy(found.scheme, host, found.port or _PORTS[found.scheme], source, username, password)
 
 
 def is_exempt(url: str, no_proxy: str) -> bool:
     """Whether a URL is asked without a proxy: loopback always, and what the list `no_proxy` covers."""
     target = urlsplit(url)
-    host = _ascii(_written_host(target))
-    if host == "localhost":  # as it is written, so LOCALHOST is another name to Go
+    if is_loopback(url):
         return True
+    host = ascii_host(_written_host(target))
     address = _plain(_address(host))
-    if address is not None and address.is_loopback:
-        return True
     host = host.strip().lower()
     port = str(target.port or _PORTS.get(target.scheme) or "")
     entries = [entry.strip().lower() for entry in no_proxy.split(",")]
     return any(entry == "*" or (entry and _covers(entry, host, port, address)) for entry in entries)
+
+
+def is_loopback(url: str) -> bool:
+    """As Go decides it, by what is written: LOCALHOST is another name."""
+    host = _written_host(urlsplit(url))
+    address = _plain(_address(host))
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _covers(entry: str, host: str, port: str, address: _Address | None) -> bool:
@@ -122,7 +133,7 @@ def _covers(entry: str, host: str, port: str, address: _Address | None) -> bool:
         return address is not None and _plain(wanted) == address
     if not name or address is not None:
         return False
-    name = _ascii(name.removeprefix("*") if name.startswith("*.") else name)
+    name = ascii_host(name.removeprefix("*") if name.startswith("*.") else name)
     return host.endswith(name) if name.startswith(".") else host == name or host.endswith(f".{name}")
 
 
@@ -168,11 +179,34 @@ def _written_host(target: SplitResult) -> str:
     return place[1:].partition("]")[0] if place.startswith("[") else place.partition(":")[0]
 
 
-def _ascii(name: str) -> str:
+def ascii_host(name: str) -> str:
+    """A host name as Go's programs ask for it: golang.org/x/net/idna's profile Lookup (UTS 46 as browsers do it, not transitional, so that ß and
+    emoji stay what they are). As it is written where that refuses it. Raises ImportError where the package `idna` is needed and missing."""
     if name.isascii():
         return name
+    import idna
+
     try:
-        labels = [label if label.isascii() else label.encode("idna").decode("ascii") for label in name.split(".")]
-    except UnicodeError:
+        labels = [_shown_label(label) for label in idna.uts46_remap(name, std3_rules=True).split(".")]
+        if any(unicodedata.bidirectional(letter) in ("R", "AL", "AN") for label in labels for letter in label):
+            for label in filter(None, labels):
+                idna.check_bidi(label, check_ltr=True)
+        return ".".join(label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in labels)
+    except UnicodeError:  # idna's own errors are
         return name
-    return ".".join(labels)
+
+
+def _shown_label(label: str) -> str:
+    """A label in Unicode, once it is checked. UnicodeError: it is none. Without idna's own check, which refuses what browsers and Go accept."""
+    from idna import core
+
+    if label.startswith("xn--"):
+        label = label[4:].encode("ascii").decode("punycode")
+        if label.isascii() or core.uts46_remap(label, std3_rules=True) != label:
+            raise UnicodeError("not what is written in that way")
+    if label:
+        core.check_hyphen_ok(label)
+        core.check_initial_combiner(label)
+    if not all(core.valid_contextj(label, place) for place, letter in enumerate(label) if letter in "\u200c\u200d"):
+        raise UnicodeError("a joiner that joins nothing")
+    return label

@@ -78,7 +78,7 @@ def test_content_or_path(tmp_path: Path) -> None:
         ({"private_key_path": "/no/such/key"}, "file_unreadable", "found: no such file"),
         ({"private_key_path": "/tmp"}, "file_unreadable", "found: a directory"),
         ({"private_key_path": "/etc/hostname/x"}, "file_unreadable", "found: Not a directory"),
-        ({"private_key_path": "a\0b"}, "file_unreadable", "null byte"),
+        ({"private_key_path": "a\0b"}, "file_unreadable", "found: a null byte in its name"),
         ({"private_key_path": "/dev/zero"}, "file_unreadable", "found: a device"),
         ({"private_key_path": "/no/such/Rather-Long-Name-Of-A-Key-Of-The-Year-2026-And-More-Words.pem"}, "file_unreadable", "no such file"),
         ({"private_key_path": "x" * 5000}, "file_unreadable", "File name too long"),

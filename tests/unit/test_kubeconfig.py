@@ -105,14 +105,22 @@ def test_a_plugin() -> None:
     assert plugin is not None
     assert (plugin.command, plugin.arguments) == ("/0/bin/login", ("--cluster", "a"))
     assert plugin.environment == (("PROFILE", "prod"), ("EMPTY", ""))
-    assert plugin.cluster == {"server": "https://a", "tls-server-name": "n", "config": {"audience": "x"}}
+    assert (plugin.wants_cluster, plugin.cluster_config) == (True, {"audience": "x"})
     old = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "login", "env": None, "args": None}
     plugin = access(config("a", {"exec": old})).plugin
-    assert plugin is not None and (plugin.command, plugin.interactive_mode, plugin.cluster) == ("login", "IfAvailable", None)
+    assert plugin is not None and (plugin.command, plugin.interactive_mode, plugin.wants_cluster) == ("login", "IfAvailable", False)
 
 
 @pytest.mark.parametrize(
-    "user", [{}, {"username": "u", "password": "p"}, {"token": "t", "tokenFile": "f"}, {"auth-provider": {"name": "oidc"}}]
+    "user",
+    [
+        {},
+        {"username": "u", "password": "p"},
+        {"token": "t", "tokenFile": "f"},
+        {"tokenFile": "f", "password": "p"},
+        {"token": "t", "client-key": "k"},
+        {"auth-provider": {"name": "oidc"}},
+    ],
 )
 def test_users_that_are_fine(user: dict[str, Any]) -> None:
     access(config("a", user))
@@ -151,6 +159,10 @@ def exec_(**changes: Any) -> dict[str, Any]:
         ([1], "expected a kubeconfig"),
         ("text", "expected a kubeconfig"),
         ({"kind": "Secret"}, "expected a kubeconfig"),
+        ({"apiVersion": "v2"}, "expected apiVersion v1, found 'v2'"),
+        (config("a", {"password": CANARY}), "it has a password and no username, which is no login"),
+        (config("a", {"client-key": "k"}), "it has a client-key and no client-certificate, which is no login"),
+        (config("a", {"tokenFile": "t", "username": "u"}), "a token and a username or password"),
         ({"clusters": {"a": {}}}, "whose clusters are a list"),
         ({"users": ["a"]}, "whose users are a list"),
         ({"contexts": [{"name": "a", "context": "b"}]}, "expected a dictionary as context of 'a' in contexts"),
@@ -167,6 +179,7 @@ def exec_(**changes: Any) -> dict[str, Any]:
         (config("a", {"as": "j", "as-groups": "g"}), "expected a list of texts as as-groups"),
         (config("a", {"as": "j", "as-user-extra": ["g"]}), "a dictionary of lists as as-user-extra"),
         (config("a", {"auth-provider": {"name": "gcp"}}), "kubectl no longer has the auth-provider 'gcp'"),
+        (config("a", {"auth-provider": {"name": "openstack"}}), "kubectl knows no auth-provider 'openstack'"),
         (exec_(command=None), "exec of user 'a' in /0/config: it has no command"),
         (exec_(apiVersion="client.authentication.k8s.io/v1alpha1"), "found 'client.authentication.k8s.io/v1alpha1'"),
         (exec_(interactiveMode=None), "as interactiveMode, found 'none'"),

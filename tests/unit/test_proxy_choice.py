@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
-from ansible_collections.meshops.istio.plugins.module_utils.proxy_choice import Proxy, from_environment, is_exempt, parse
+from ansible_collections.meshops.istio.plugins.module_utils.proxy_choice import Proxy, ascii_host, from_environment, is_exempt, parse
 
 P = "http://proxy.example:3128"
 API = "https://api.example.com:6443"
@@ -53,6 +53,7 @@ def test_the_variable_that_counts(url: str, environment: dict[str, str], proxy: 
         ("https://proxy/", Proxy("https", "proxy", 443, "X")),
         ("HTTP://Proxy:1", Proxy("http", "proxy", 1, "X")),
         ("socks5://127.0.0.1", Proxy("socks5", "127.0.0.1", 1080, "X")),
+        ("http://Bücher.example:3128", Proxy("http", "xn--bcher-kva.example", 3128, "X")),
         ("socks5h://[::1]:9", Proxy("socks5h", "::1", 9, "X")),
         ("http://me:s%40cret@proxy:3128", Proxy("http", "proxy", 3128, "X", "me", "s@cret")),
         ("me:secret@proxy:3128", Proxy("http", "proxy", 3128, "X", "me", "secret")),
@@ -72,6 +73,7 @@ def test_what_names_a_proxy(text: str, expected: Proxy) -> None:
         ("http://me:CANARY@", "something else"),
         ("http://proxy:99999", "something else"),
         ("my proxy CANARY", "something else"),
+        ("http://-ü.example:3128", "no international name"),
         ("http://[::1", "something else"),
         ("", "something else"),
     ],
@@ -155,6 +157,38 @@ ASKED = [
 @pytest.mark.parametrize(("url", "no_proxy", "exempt"), [(*case, True) for case in EXEMPT] + [(*case, False) for case in ASKED])
 def test_no_proxy(url: str, no_proxy: str, exempt: bool) -> None:
     assert is_exempt(url, no_proxy) == exempt
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [  # recorded from golang.org/x/net/idna v0.58.0, Lookup.ToASCII, as net/http/httpproxy calls it
+        ("API.example", "API.example"),
+        ("a_b.example", "a_b.example"),
+        ("Bücher.Example", "xn--bcher-kva.example"),
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+        ("straße.de", "xn--strae-oqa.de"),
+        ("ΣΑΣ.gr", "xn--mxa9ab.gr"),
+        ("ς.gr", "xn--3xa.gr"),
+        ("☃.example", "xn--n3h.example"),
+        ("😀.example", "xn--e28h.example"),
+        ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
+        ("\uff25\uff58.ü", "ex.xn--tda"),
+        ("xn--bcher-kva.ü.example", "xn--bcher-kva.xn--tda.example"),
+        ("क्\u200dष.example", "xn--11b2ezcw70k.example"),
+        ("נ.example", "xn--leb.example"),
+        (".ü", ".xn--tda"),
+        # refused there, and left as they are
+        ("a\u200cb.example", "a\u200cb.example"),
+        ("aא.ü.example", "aא.ü.example"),
+        ("a_b.ü.example", "a_b.ü.example"),
+        ("-ü.example", "-ü.example"),
+        ("\u0301a.example", "\u0301a.example"),
+        ("xn--a.ü", "xn--a.ü"),
+        ("⒈.example", "⒈.example"),
+    ],
+)
+def test_international_names_as_go_reads_them(name: str, expected: str) -> None:
+    assert ascii_host(name) == expected
 
 
 def test_a_password_is_for_the_proxy_alone() -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +17,9 @@ from urllib.parse import urlsplit
 from .. import kubeconfig as kubeconfigs
 from .. import proxy_choice
 from ..kubeconfig import Access, Document
-from ..problems import Rejected
+from ..problems import Problem, Rejected
 from ..proxy_choice import Proxy
+from ..regular_file import contents
 from .errors import ConfigurationError
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -40,6 +42,7 @@ _ENVIRONMENT = {
     "impersonate_groups": ("K8S_AUTH_IMPERSONATE_GROUPS",),
 }
 _LOGINS = ("api_key", "username", "client_cert")
+_FILES = ("ca_cert", "client_cert", "client_key")
 _SERVER_AND_LOGIN = ("host", "api_key", "username", "password", "client_cert", "client_key", "ca_cert", "validate_certs")
 _PROXY_HEADERS = ("proxy_basic_auth", "basic_auth", "user_agent")
 _BOOLEANS = ("validate_certs", "persist_config")
@@ -58,6 +61,7 @@ class Choice:
     persist: bool = False
     notes: tuple[str, ...] = ()
     """What was chosen where nothing said it."""
+    doubts: tuple[Problem, ...] = ()
 
 
 def choose(options: Mapping[str, Any], environment: Mapping[str, str]) -> Choice:
@@ -67,11 +71,15 @@ def choose(options: Mapping[str, Any], environment: Mapping[str, str]) -> Choice
         _check_server(chosen["host"], "host")
     access, kubeconfig, notes = _base(chosen, environment)
     access = _overridden(access, chosen)
-    for option in ("ca_cert", "client_cert", "client_key"):
+    for option in _FILES:
+        given = (chosen.get(option) or "").strip()
+        if "-----BEGIN" in given or "\n" in given:  # it may be a key, so it is not repeated
+            raise ConfigurationError(f"{option}: expected a path, found content; write it to a file and name that, or use a kubeconfig")
+    for option in _FILES:
         if chosen.get(option) and not _is_readable(chosen[option]):
             raise ConfigurationError(f"{option}: cannot read {chosen[option]}; name a readable file in PEM format")
     _check_server(access.server, "kubeconfig")
-    access = replace(access, server=access.server.rstrip("/"))
+    access = replace(access, server=_in_ascii(access.server).rstrip("/"))
     if access.impersonate_groups and not access.impersonate_user:
         raise ConfigurationError("impersonate_groups: there is no user to act as; give impersonate_user too")
     return Choice(
@@ -81,6 +89,7 @@ def choose(options: Mapping[str, Any], environment: Mapping[str, str]) -> Choice
         kubeconfig,
         bool(chosen["persist_config"]),
         notes,
+        tuple(_in_plaintext(access)),
     )
 
 
@@ -127,12 +136,27 @@ def _read(documents: list[Document], context: str | None, place: str) -> Access:
         raise ConfigurationError(f"cannot load {where}: it is nested too deeply; check the file with `kubectl config view`") from None
 
 
+@cache
+def _loader() -> Any:
+    """Builds plain values only, and texts of what only Python's YAML takes for times and (12:30:45) for numbers."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = type("Loader", (base,), {})
+    loader.add_constructor("tag:yaml.org,2002:timestamp", lambda __, node: node.value)
+    for kind in ("int", "float"):
+        number = getattr(base, f"construct_yaml_{kind}")
+        loader.add_constructor(
+            f"tag:yaml.org,2002:{kind}", lambda made, node, number=number: node.value if ":" in node.value else number(made, node)
+        )
+    return loader
+
+
 def _parsed(path: str) -> Any:
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # either of them builds plain values only
     try:
-        return yaml.load(Path(path).read_bytes(), loader)  # noqa: S506
+        return next(iter(yaml.load_all(contents(path), _loader())), None)  # of several documents kubectl reads the first
     except OSError as error:
         raise ConfigurationError(f"kubeconfig: cannot read {path} ({error.strerror}); name an existing, readable file") from None
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
@@ -179,6 +203,8 @@ def _overridden(access: Access, chosen: Mapping[str, Any]) -> Access:
         changes.update(ca_path=chosen["ca_cert"], ca_data=b"", insecure=False)
     if chosen.get("validate_certs") is not None:
         changes["insecure"] = not chosen["validate_certs"]
+    if chosen.get("proxy"):
+        changes.update(proxy_url=chosen["proxy"], proxy_source="the option proxy")
     if chosen.get("impersonate_user"):
         changes["impersonate_user"] = chosen["impersonate_user"]
     if chosen.get("impersonate_groups"):
@@ -201,6 +227,27 @@ def _proxy(access: Access, chosen: Mapping[str, Any], environment: Mapping[str, 
         problem = error.problems[0]
         where = "proxy" if problem.where == "the option proxy" else problem.where
         raise ConfigurationError(f"{where}: {problem.message}; {problem.remedy}") from None
+
+
+def _in_plaintext(access: Access) -> Iterator[Problem]:
+    """A kubeconfig's login is not sent in plaintext; one that was given as an option is what its user wants to be sent."""
+    if not access.is_tls and (access.has_token or access.username or access.password) and not proxy_choice.is_loopback(access.server):
+        message = f"the login is sent unencrypted to {access.server}, and whoever sees the connection can use it"
+        yield Problem("login_in_plaintext", access.place, message, "write https:// in the server's URL", severity="warning")
+
+
+def _in_ascii(server: str) -> str:
+    """The URL with its host as it is looked up and asked for."""
+    found = urlsplit(server)
+    name, __, port = found.netloc.partition(":")
+    if name.isascii():
+        return server
+    looked_up = proxy_choice.ascii_host(name)
+    if not looked_up.isascii():
+        raise ConfigurationError(
+            f"the API server's URL: expected a host name, found {name!r}, which no international name may be; write the name as DNS has it (xn--...)"
+        )
+    return found._replace(netloc=f"{looked_up}:{port}" if port else looked_up).geturl()
 
 
 def _authentication(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -268,4 +315,4 @@ def _check_server(text: str, option: str) -> None:
     except ValueError:
         is_url = False
     if not is_url or re.search(r"[\x00-\x20\x7f]", text):
-        raise ConfigurationError(f"{what} (https://name:port), found {text!r}; correct it")
+        raise ConfigurationError(f"{what} (https://name:port), found {text!r}; write the URL in that form")

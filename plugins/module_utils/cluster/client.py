@@ -20,27 +20,62 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from ..objects.kinds import Resource
+from ..objects.ownership import FIELD_MANAGER
+from ..problems import Problem
 from ..proxy_choice import Proxy
-from . import faults, transport
+from . import answers, faults, transport
 from .access import choose
 from .errors import NOT_SERVED, ApiError, ClusterError, ConfigurationError, Unreachable
-from .login import login
-from .resources import Resource
+from .login import Pair, login
 from .transport import CONNECTIONS
 
-__all__ = ["CONNECTIONS", "FIELD_MANAGER", "ApiError", "Cluster", "ClusterError", "ConfigurationError", "Unreachable", "connect"]
+__all__ = ["CONNECTIONS", "ApiError", "Cluster", "ClusterError", "ConfigurationError", "Unreachable", "connect"]
 
-FIELD_MANAGER = "meshops.istio"
 
 _PAGE = 500
 _WEBSOCKET_ATTEMPTS = 4
 _LIST_ATTEMPTS = 3  # a list that outlives its snapshot (etcd compacts every 5 minutes) is begun anew
-_METHODS = {"get": "GET", "list": "GET", "patch": "PATCH", "delete": "DELETE", "create": "POST"}
+_METHODS = {"get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE", "create": "POST"}
 _RETRIED_STATUSES = (429, 500, 502, 503, 504)
 _PATIENCE = 30.0  # seconds that one request is retried: an API server that restarts is back by then
 _PATIENCE_AT_FIRST = 8.0  # seconds, where nothing was reached yet: more likely a wrong address
 _LONGEST_WAIT = 10.0  # seconds; a longer Retry-After is cut to this
 _STREAM_TIMEOUT = 120.0  # seconds, for the whole of a text such as a log
+
+
+@dataclass(frozen=True)
+class _Request:
+    verb: str
+    resource: Resource
+    namespace: str
+    name: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    payload: bytes | None = None
+    """The body as it is sent, each time."""
+    content_type: str = "application/json"
+    subresource: str = ""
+    stream: float = 0.0
+    """Seconds for an answer that is read as it comes; 0: it is read as a whole."""
+
+    @property
+    def path(self) -> str:
+        subresource = f"/{self.subresource}" if self.subresource else ""
+        return self.resource.path(self.namespace, self.name) + subresource + (f"?{urlencode(self.query)}" if self.query else "")
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What one attempt came to: an answer, or a failure."""
+
+    answer: Any = None
+    failure: ClusterError | None = None
+    retried: bool = False
+    """Whether trying again may help."""
+    retry_after: str = ""
+    refused_login_of: float | None = None
+    """When (monotonic) a login was sent that the server does not accept."""
 
 
 @dataclass
@@ -51,6 +86,8 @@ class Cluster:
     host: str
     login: Callable[[], Sequence[tuple[str, str]]]
     """The headers that carry the login; asked for with every request, since a token may be refreshed meanwhile."""
+    renew: Callable[[float], bool] = lambda sent_at: False
+    """Whether there is another login than the one that was sent at that time and not accepted; asks for one."""
     sleep: Callable[[float], Any] | None = None
     """For tests; otherwise waiting ends when `stopping` is set."""
     clock: Callable[[], float] = time.monotonic
@@ -71,6 +108,8 @@ class Cluster:
     """Asks which names the certificate that is served has."""
     notes: Sequence[str] = ()
     """What was chosen where nothing said which cluster is meant."""
+    doubts: Sequence[Problem] = ()
+    """About the way to the cluster; shown as warnings."""
 
     def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """One object, or None where there is none."""
@@ -83,11 +122,13 @@ class Cluster:
 
     def list(self, resource: Resource, namespace: str | None = None, *, label_selector: str = "") -> Iterator[dict[str, Any]]:
         """All objects of a kind, in one namespace or (with None) in all of them, read page by page."""
-        query = {"limit": str(_PAGE)}
-        if resource.list_field_selector:
-            query["fieldSelector"] = resource.list_field_selector
-        if label_selector:
-            query["labelSelector"] = label_selector
+        yield from self.listing(resource, namespace, label_selector=label_selector)[0]
+
+    def listing(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""
+    ) -> tuple[Sequence[dict[str, Any]], str]:
+        """The same at once, and the list's resourceVersion, from which a watch goes on."""
+        query = {"limit": str(_PAGE), **_selectors(resource, label_selector)}
         for attempt in range(1, _LIST_ATTEMPTS + 1):
             items: list[dict[str, Any]] = []
             token = ""
@@ -95,13 +136,20 @@ class Cluster:
                 while True:
                     page = self._request("list", resource, namespace or "", "", query={**query, "continue": token} if token else query)
                     items += page.get("items") or []
-                    token = (page.get("metadata") or {}).get("continue") or ""
+                    told = page.get("metadata") or {}
+                    token = told.get("continue") or ""
                     if not token:
-                        yield from items
-                        return
+                        return items, str(told.get("resourceVersion") or "")
             except ApiError as error:
                 if error.status != 410 or not token or attempt == _LIST_ATTEMPTS:
                     raise
+        raise AssertionError  # for mypy: the last attempt returns or raises
+
+    def watch(self, resource: Resource, namespace: str | None, version: str, *, seconds: int, silence: float) -> Any:
+        """The open answer (urllib3's) of a watch from a resourceVersion on: a JSON object a line, bookmarks among them. The server ends it after
+        `seconds`; `silence` is how long one waits for its first bytes, and `transport.prolong` gives it more."""
+        query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
+        return self._send(_Request("watch", resource, namespace or "", "", {**query, **_selectors(resource)}, stream=silence))
 
     def apply(self, resource: Resource, manifest: Mapping[str, Any], *, force: bool = False, dry_run: bool = False) -> dict[str, Any]:
         """Server-side apply. A retry after a lost answer is safe: applying the same thing twice is applying it once."""
@@ -142,14 +190,14 @@ class Cluster:
         """A subresource that is text (a Pod's log), line by line as it comes."""
         import urllib3
 
-        response = self._send("get", resource, namespace, name, query=query, subresource=subresource)
+        response = self._send(_Request("get", resource, namespace, name, query, subresource=subresource, stream=_STREAM_TIMEOUT))
         rest = b""
         try:
             for part in response.stream(65536):
                 *whole, rest = (rest + part).split(b"\n")
                 yield from (line.decode("utf-8", "replace") for line in whole)
         except urllib3.exceptions.HTTPError as error:
-            raise self._no_answer(error, 1) from None
+            raise self.no_answer(error, 1) from None
         finally:
             response.close()  # what was not read is of no use to the next request
         if rest:
@@ -162,44 +210,55 @@ class Cluster:
 
         The official client's own way there knows neither impersonation nor a time limit, and follows redirects with the login.
         """
+        url = f"{self.host}{resource.path(namespace, name)}/{subresource}?{urlencode(query)}"
+        asked = _Request("get", resource, namespace, name, subresource=subresource)
+        attempt = 0
+        renewed = False
+        while True:
+            attempt += 1
+            found = self._open(url, protocols, asked, attempt)
+            if found.failure is None:
+                return found.answer
+            if found.refused_login_of is not None and not renewed and self._renewed(found.refused_login_of):
+                renewed = True
+                continue
+            if not found.retried or attempt == _WEBSOCKET_ATTEMPTS:
+                raise found.failure
+            (self.sleep or self.stopping.wait)(_wait("", attempt))
+
+    def _open(self, url: str, protocols: Sequence[str], request: _Request, attempt: int) -> _Attempt:
         import urllib3
         import websocket
 
-        url = f"{self.host}{resource.path(namespace, name)}/{subresource}?{urlencode(query)}"
-        attempt = 0
-        while True:
-            attempt += 1
-            self.requests[subresource] = self.requests.get(subresource, 0) + 1
-            login = self.login()
-            failure: ClusterError
-            try:
-                channel: Any = websocket.WebSocket()
+        resource, subresource = request.resource, request.subresource
+        self.requests[subresource] = self.requests.get(subresource, 0) + 1
+        login = self.login()
+        sent_at = time.monotonic()
+        try:
+            channel: Any = websocket.WebSocket()
+            connection = transport.dial(self.pool, self.host)
+            with transport.ended_after(transport.READ_TIMEOUT, connection):
                 channel.connect(
                     re.sub("^http", "ws", url),
-                    socket=transport.dial(self.pool, self.host),
+                    socket=connection,
                     header=[f"User-Agent: {FIELD_MANAGER}", *(f"{header}: {value}" for header, value in login)],
                     subprotocols=list(protocols),
                     suppress_origin=True,
                     redirect_limit=0,
                 )
-            except websocket.WebSocketBadStatusException as error:
-                self.reached = True
-                data, status = getattr(error, "resp_body", None) or b"", error.status_code
-                said = _decode(data, resource) or {"message": _excerpt(data, dict(login)) or f"HTTP status {status}"}
-                if status == 403 and str(said.get("message")).rstrip().endswith("is forbidden:"):
-                    # all that it says where the GET is allowed and the right to create, which it asks for beside that, is missing
-                    said = {**said, "message": f'{said["message"]}cannot create resource "{resource.plural}/{subresource}" in API group ""'}
-                failure = ApiError(status, f"{subresource} in", resource, namespace, name, said, self.host)
-                retried = status in (429, 502, 503, 504)
-            except (OSError, websocket.WebSocketException, urllib3.exceptions.HTTPError) as error:
-                failure = self._no_answer(error, attempt)
-                retried = not faults.is_final(error)
-            else:
-                self.reached = True
-                return channel
-            if not retried or attempt == _WEBSOCKET_ATTEMPTS:
-                raise failure
-            (self.sleep or self.stopping.wait)(_wait("", attempt))
+        except websocket.WebSocketBadStatusException as error:
+            self.reached = True
+            data, status = getattr(error, "resp_body", None) or b"", error.status_code
+            said = answers.decode(data, resource) or {"message": answers.excerpt(data, dict(login)) or f"HTTP status {status}"}
+            if status == 403 and str(said.get("message")).rstrip().endswith("is forbidden:"):
+                # all that it says where the GET is allowed and the right to create, which it asks for beside that, is missing
+                said = {**said, "message": f'{said["message"]}cannot create resource "{resource.plural}/{subresource}" in API group ""'}
+            failure = ApiError(status, f"{subresource} in", resource, request.namespace, request.name, said, self.host)
+            return _Attempt(failure=failure, retried=status in (429, 502, 503, 504), refused_login_of=sent_at if status == 401 else None)
+        except (OSError, websocket.WebSocketException, urllib3.exceptions.HTTPError) as error:
+            return _Attempt(failure=self.no_answer(error, attempt), retried=not faults.is_final(error))
+        self.reached = True
+        return _Attempt(channel)
 
     def _request(
         self,
@@ -212,114 +271,119 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        answer: dict[str, Any] = self._send(verb, resource, namespace, name, query=query, body=body, content_type=content_type)
+        payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        answer: dict[str, Any] = self._send(_Request(verb, resource, namespace, name, query or {}, body, payload, content_type))
         return answer
 
-    def _send(
-        self,
-        verb: str,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
-        subresource: str = "",
-    ) -> Any:
+    def _send(self, request: _Request) -> Any:
         """The decoded answer; of a subresource the response itself, whose text is still to be read."""
-        import urllib3
-
-        path = resource.path(namespace, name) + (f"/{subresource}" if subresource else "")
-        url = self.host + path + (f"?{urlencode(query)}" if query else "")
-        payload = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        timeout = urllib3.Timeout(connect=transport.CONNECT_TIMEOUT, read=transport.READ_TIMEOUT)
         first_failure: float | None = None
-        asked = f"get the {subresource} of" if subresource else verb
         attempt = 0
+        renewed = False
         while True:
             attempt += 1
-            headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "User-Agent": FIELD_MANAGER, "Content-Type": content_type})
-            for header, value in self.login():
-                headers.add(header, value)
-            self.requests[verb] = self.requests.get(verb, 0) + 1
-            failure: ClusterError
-            retry_after = ""
-            try:
-                response = self.pool.request(
-                    _METHODS[verb],
-                    url,
-                    body=payload,
-                    headers=headers,
-                    retries=False,
-                    redirect=False,
-                    timeout=timeout,
-                    preload_content=False,
-                )
-                if subresource and response.status < 300:
-                    self.reached = True
-                    transport.prolong(response, _STREAM_TIMEOUT)
-                    return response
-                data = transport.body(response)
-            except urllib3.exceptions.HTTPError as error:
-                failure = self._no_answer(error, attempt)
-                retried = not faults.is_final(error)
-            except ValueError as error:
-                raise Unreachable(f"what answers at {self.host} is no Kubernetes API server: its answer has {error}") from None
-            else:
-                self.reached = True
-                answer = _decode(data, resource)
-                retried = response.status in _RETRIED_STATUSES
-                if not retried:
-                    self.well_at = self.clock()
-                if response.status < 300 and answer:
-                    _check(answer, verb, resource, namespace, name, self.host)
-                    return answer
-                retry_after = response.headers.get("Retry-After") or ""
-                if answer or retried or response.status in (401, 403):
-                    said = answer or {"message": _excerpt(data, headers)}
-                    if said.get("reason") == NOT_SERVED and verb != "get":
-                        said = {**said, "message": self._not_served(resource)}
-                    failure = ApiError(response.status, asked, resource, namespace, name, said, self.host)
-                    retried = retried or _lost_a_race(failure, body)
-                else:
-                    failure = Unreachable(
-                        f"what answers at {self.host} is no Kubernetes API server: it says {_excerpt(data, headers)!r} "
-                        f"(HTTP status {response.status}); {_stranger_remedy(data, self.proxy)}"
-                    )
+            found = self._attempt(request, attempt)
+            if found.failure is None:
+                return found.answer
+            if found.refused_login_of is not None and not renewed and self._renewed(found.refused_login_of):
+                renewed = True  # once: what is refused again is no question of age
+                continue
             now = self.clock()
             first_failure = now if first_failure is None else first_failure
-            wait = _wait(retry_after, attempt)
+            wait = _wait(found.retry_after, attempt)
             patience = _PATIENCE if self.reached else _PATIENCE_AT_FIRST
-            if not retried or now + wait - first_failure > patience:
-                failure.hopeless = failure.hopeless or (retried and self.well_at < first_failure)
-                raise failure
+            if not found.retried or now + wait - first_failure > patience:
+                found.failure.hopeless = found.failure.hopeless or (found.retried and self.well_at < first_failure)
+                raise found.failure
             (self.sleep or self.stopping.wait)(wait)
             if self.stopping.is_set():
-                raise failure
+                raise found.failure
 
-    def _no_answer(self, error: Exception, attempts: int) -> ClusterError:
+    def _attempt(self, request: _Request, attempt: int) -> _Attempt:
+        import urllib3
+
+        verb, resource = request.verb, request.resource
+        headers = self._headers(request.content_type)
+        sent_at = time.monotonic()
+        self.requests[verb] = self.requests.get(verb, 0) + 1
+        try:
+            response = self._ask(_METHODS[verb], self.host + request.path, headers, request.payload)
+            if request.stream and response.status < 300:
+                self.reached = True
+                transport.prolong(response, request.stream)
+                return _Attempt(response)
+            data = transport.body(response)
+        except urllib3.exceptions.HTTPError as error:
+            return _Attempt(failure=self.no_answer(error, attempt), retried=not faults.is_final(error))
+        except ValueError as error:
+            return _Attempt(failure=Unreachable(f"what answers at {self.host} is no Kubernetes API server: its answer has {error}"))
+        if response.status == 407 and self.proxy:
+            said = f"407 {getattr(response, 'reason', None) or 'Proxy Authentication Required'}"
+            return _Attempt(failure=Unreachable(faults.of_the_proxy(self.proxy, self.host, said)))
+        self.reached = True
+        answer = answers.decode(data, resource)
+        retried = response.status in _RETRIED_STATUSES
+        if not retried:
+            self.well_at = self.clock()
+        if response.status < 300 and answer:
+            answers.check(answer, verb, resource, request.namespace, request.name, self.host)
+            return _Attempt(answer)
+        if not answer and not retried and response.status not in (401, 403):
+            return _Attempt(
+                failure=Unreachable(
+                    f"what answers at {self.host} is no Kubernetes API server: it says {answers.excerpt(data, headers)!r} "
+                    f"(HTTP status {response.status}); {answers.stranger_remedy(data, self.proxy)}"
+                )
+            )
+        if not request.subresource and (wrong := answers.no_such_path(answer, response.status, resource, self.host)):
+            return _Attempt(failure=Unreachable(wrong))
+        told = answer or {"message": answers.excerpt(data, headers)}
+        if told.get("reason") == NOT_SERVED and verb != "get":
+            told = {**told, "message": self._not_served(resource)}
+        asked = f"get the {request.subresource} of" if request.subresource else verb
+        failure = ApiError(response.status, asked, resource, request.namespace, request.name, told, self.host)
+        return _Attempt(
+            failure=failure,
+            retried=retried or _lost_a_race(failure, request.body),
+            retry_after=response.headers.get("Retry-After") or "",
+            refused_login_of=sent_at if response.status == 401 else None,
+        )
+
+    def _headers(self, content_type: str) -> Any:
+        from urllib3 import HTTPHeaderDict  # older ones than 2.0 lack it: an ImportError, which ends in a sentence
+
+        headers = HTTPHeaderDict({"Accept": "application/json", "User-Agent": FIELD_MANAGER, "Content-Type": content_type})
+        for header, value in self.login():
+            headers.add(header, value)
+        return headers
+
+    def _ask(self, method: str, url: str, headers: Any, payload: bytes | None = None) -> Any:
+        import urllib3
+
+        timeout = urllib3.Timeout(connect=transport.CONNECT_TIMEOUT, read=transport.READ_TIMEOUT)
+        return self.pool.request(
+            method, url, body=payload, headers=headers, retries=False, redirect=False, timeout=timeout, preload_content=False
+        )
+
+    def _renewed(self, sent_at: float) -> bool:
+        """Whether there is another login than the one that was refused. None is asked for once the run is to end."""
+        try:
+            return not self.stopping.is_set() and self.renew(sent_at)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"the API server at {self.host} does not accept the login (401), and there is no other: {error}"
+            ) from None
+
+    def no_answer(self, error: Exception, attempts: int = 1) -> ClusterError:
+        """What an error of the connection means."""
         return Unreachable(faults.sentence(error, self.host, attempts, proxy=self.proxy, asked_name=self.asked_name, names=self.names))
 
     def _served(self, group: str) -> tuple[str, ...]:
         """The versions of a group that the cluster serves; none where it does not say."""
         import urllib3
 
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "User-Agent": FIELD_MANAGER})
-        for header, value in self.login():
-            headers.add(header, value)
-        timeout = urllib3.Timeout(connect=transport.CONNECT_TIMEOUT, read=transport.READ_TIMEOUT)
         try:
-            response = self.pool.request(
-                "GET",
-                f"{self.host}/apis/{group}",
-                body=None,
-                headers=headers,
-                retries=False,
-                redirect=False,
-                timeout=timeout,
-                preload_content=False,
-            )
+            response = self._ask("GET", f"{self.host}/apis/{group}", self._headers("application/json"))
             versions = json.loads(transport.body(response)).get("versions") if response.status == 200 else None
         except (urllib3.exceptions.HTTPError, ValueError, AttributeError, RecursionError):
             return ()
@@ -339,77 +403,9 @@ class Cluster:
         return f"{what}; install its CustomResourceDefinition (Istio's own) first"
 
 
-def _decode(data: bytes, resource: Resource) -> dict[str, Any] | None:
-    """An API server's answer; None for what is none, such as a proxy's page."""
-    if resource.group and data.strip() == b"404 page not found":  # all that an API server says about a group that it does not know
-        return {"reason": NOT_SERVED, "message": f"the cluster does not serve {resource.kind} ({resource.api_version})"}
-    try:
-        decoded = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(decoded, dict) or not isinstance(decoded.get("kind"), str):
-        return None
-    return (
-        {**decoded, "details": decoded.get("details") if isinstance(decoded.get("details"), dict) else {}}
-        if decoded["kind"] == "Status"
-        else decoded
-    )
-
-
-def _check(answer: Mapping[str, Any], verb: str, resource: Resource, namespace: str, name: str, host: str) -> None:
-    """Refuses an answer that is not about what was asked for, or not in the shape in which all objects are."""
-    wrong = ""
-    if verb == "list":
-        items = answer.get("items")
-        if not isinstance(items or [], list) or not isinstance(answer.get("metadata") or {}, dict):
-            wrong = "a list in another shape"
-        else:
-            wrong = next((found for item in items or [] if (found := _misshapen(item))), "")
-    elif verb in ("get", "patch"):
-        wrong = _misshapen(answer)
-        metadata = answer.get("metadata") or {}
-        if (
-            not wrong
-            and answer["kind"] != "Status"
-            and (metadata.get("name"), metadata.get("namespace") or "") != (name, namespace if resource.namespaced else "")
-        ):
-            wrong = "an object of another name or namespace"
-    if wrong:
-        raise Unreachable(
-            f"what answers at {host} is no Kubernetes API server: asked to {verb} {resource.kind} {name}, it says {wrong}; "
-            "check that kubeconfig, context, host and proxy name the right one"
-        )
-
-
-def _misshapen(item: Any) -> str:
-    if not isinstance(item, dict):
-        return "something that is no object"
-    metadata = item.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        return "an object without metadata and name"
-    maps = [item.get(key) for key in ("data", "spec", "status")] + [metadata.get(key) for key in ("labels", "annotations")]
-    lists = [metadata.get(key) for key in ("ownerReferences", "managedFields", "finalizers")]
-    if not all(value is None or isinstance(value, dict) for value in maps) or not all(
-        value is None or isinstance(value, list) for value in lists
-    ):
-        return "an object in another shape"
-    return ""
-
-
-def _stranger_remedy(data: bytes, proxy: Proxy | None) -> str:
-    if b"HTTP request to an HTTPS server" in data[:1000]:
-        return "write https:// in the server's URL"
-    asked = f" (asked through {proxy})" if proxy else ""
-    return f"check that kubeconfig, context, host and proxy name the right one{asked}"
-
-
-def _excerpt(data: bytes, headers: Mapping[str, str]) -> str:
-    """The beginning of a page, as text, without the login should the page repeat it."""
-    text = data[:65536].decode("utf-8", "replace")
-    text = re.sub(r"(?is)<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", " ", text)  # in one pass, whatever the page is
-    for word in (headers.get("Authorization") or "").split():
-        text = text.replace(word, "***")
-    return " ".join(text.split())[:200]
+def _selectors(resource: Resource, label_selector: str = "") -> dict[str, str]:
+    fields = {"fieldSelector": resource.list_field_selector} if resource.list_field_selector else {}
+    return {**fields, **({"labelSelector": label_selector} if label_selector else {})}
 
 
 def _wait(retry_after: str, attempt: int) -> float:
@@ -432,15 +428,19 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
     choice = choose(options, os.environ if environment is None else environment)
     access = choice.access
     found = login(choice)
-    certificate = transport.client_certificate(access) or found.certificate
-    context = transport.tls_context(access, certificate) if access.is_tls else None
+    files = transport.certificate_source(access)
+
+    def certificate() -> Pair | None:
+        return files() or found.certificate()
+
+    def pool(pair: Pair | None) -> Any:
+        return transport.pool(access, pair, choice.proxy, choice.proxy_headers)
 
     def names() -> list[str]:
         """The names in the certificate of a server whose chain is in order."""
-        looking = transport.tls_context(access, certificate)
-        looking.check_hostname = False
         try:
-            connection = transport.dial(transport.pool(access, looking, choice.proxy, choice.proxy_headers), access.server)
+            looking = transport.pool(access, certificate(), choice.proxy, choice.proxy_headers, any_name=True)
+            connection = transport.dial(looking, access.server)
         except Exception:  # the fault itself is told all the same
             return []
         try:
@@ -449,11 +449,13 @@ def connect(options: Mapping[str, Any], environment: Mapping[str, str] | None = 
             connection.close()
 
     return Cluster(
-        pool=transport.pool(access, context, choice.proxy, choice.proxy_headers),
+        pool=transport.Pools(pool, certificate),
         host=access.server,
         login=found.headers,
+        renew=found.renew,
         proxy=choice.proxy,
         asked_name=access.tls_server_name,
         names=names,
         notes=choice.notes,
+        doubts=choice.doubts,
     )

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..istio.cluster_dns import CACHE, DNS_PORT, USUAL_PORTS, cache_addresses, pod_ports
 from ..istio.egress import Origination, PodGroup
+from ..objects.kinds import CONFIG_MAP, DAEMON_SET, SERVICE, Ref, Resource
 from .client import Cluster
 from .reconcile import read
-from .resources import CONFIG_MAP, DAEMON_SET, SERVICE, Ref, Resource
 from .surroundings import if_allowed, list_in
 
 

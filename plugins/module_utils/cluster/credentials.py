@@ -16,12 +16,11 @@ from typing import Any, TypeAlias
 from ..istio.credential import Credential, decode, manifest, read_as_istiod, secrets, type_can_hold
 from ..istio.keepers import CERT_MANAGER, LAST_APPLIED, Keeper, keepers, last_applied_keys
 from ..istio.names import CA_SUFFIX
-from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
+from ..objects.compare import Difference, differences, owners
+from ..objects.kinds import SECRET, Ref, Resource
+from ..objects.ownership import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, is_ours, owner_of
+from ..objects.plan import Plan, Unit, Write, plan_delete
 from ..problems import Problem
-from .client import FIELD_MANAGER
-from .compare import Difference, differences, owners
-from .reconcile import Plan, Unit, Write, plan_delete
-from .resources import SECRET, Ref, Resource
 
 _CA_KEYS = ("cacert", "crl", "ca.crt", "ca.crl")
 
@@ -49,9 +48,14 @@ def refs(wanted: Wanted) -> list[tuple[Resource, Ref]]:
     """What has to be read before planning: the Secret, and the `-cacert` Secret in which istiod looks for the CA first."""
     credential = wanted.credential
     names = [credential.name]
-    if not credential.name.endswith(CA_SUFFIX):
+    if not _is_ca_alone(credential):
         names.append(credential.name + CA_SUFFIX)
     return [(SECRET, Ref("Secret", credential.namespace, name)) for name in names]
+
+
+def _is_ca_alone(credential: Credential) -> bool:
+    """Whether istiod would not look for its CA in another Secret."""
+    return credential.ca_key is not None or credential.name.endswith(CA_SUFFIX)
 
 
 def plan_credential(
@@ -63,7 +67,7 @@ def plan_credential(
     twin = Ref("Secret", credential.namespace, credential.name + CA_SUFFIX)
     if wanted.absent:
         plans = [_plan_absence(wanted, ref, live.get(ref), describe) for __, ref in refs(wanted)[:1]]
-        if _is_ours(live.get(twin), credential.owner) and twin not in taken | going:
+        if owner_of(live.get(twin)) == credential.owner and twin not in taken | going:
             plans.append(_removal(twin, live.get(twin), describe, force=wanted.force))
         return Unit(tuple(plans))
     parts = secrets(credential)
@@ -75,7 +79,7 @@ def plan_credential(
         if twin in taken | going:
             problem = _given_twice(wanted, twin, "layout split of the one makes the other")
             plans = [Plan(plan.ref, "unchanged", problems=(problem,) if plan.ref == twin else ()) for plan in plans]
-    elif not credential.name.endswith(CA_SUFFIX) and twin not in going:
+    elif not _is_ca_alone(credential) and twin not in going:
         plans += _plan_twin(wanted, twin, live.get(twin), describe, taken)
     return Unit(tuple(plans))
 
@@ -97,11 +101,11 @@ def _plan_absence(wanted: Wanted, ref: Ref, live: Mapping[str, Any] | None, desc
     problems = list(plan.problems)
     for keeper in kept_by(live):
         if keeper.tool != CERT_MANAGER:
-            message = f"{keeper.tool} keeps this Secret for {keeper.source} ({keeper.evidence}) and will make it anew"
+            message = f"{keeper.tool} keeps this Secret for {keeper.source} ({keeper.evidence}) and will make it again"
             remedy = f"take it away there: delete or change {keeper.source}"
             problems.append(Problem("kept_by_another", str(ref), message, remedy, "warning"))
         elif not wanted.from_cert_manager:
-            message = f"cert-manager keeps this Secret for its {keeper.source} and would make it anew at once"
+            message = f"cert-manager keeps this Secret for its {keeper.source} and would make it again at once"
             problems.append(Problem("cert_manager_owned", str(ref), message, f"delete the {keeper.source}, or set override_cert_manager"))
     return replace(plan, problems=tuple(problems))
 
@@ -143,7 +147,7 @@ def _plan_secret(wanted: Wanted, ref: Ref, data: Mapping[str, bytes], live: Mapp
 
     if live is None:
         return Plan(ref, "created", ("does not exist",), (Write("apply", make(None), force=wanted.force),), None, describe(data))
-    problems = [*_cert_manager_problems(wanted, ref, live), *_terminating(ref, live)]
+    problems = [*_cert_manager_problems(wanted, ref, live), *_terminating(ref, live), *_not_for_mounting(wanted, ref, live)]
     live_type = str(live.get("type") or "Opaque")
     desired = make(live_type)
     found = differences(desired, live, FIELD_MANAGER)
@@ -193,7 +197,7 @@ def _plan_twin(wanted: Wanted, twin: Ref, live: Mapping[str, Any] | None, descri
         return [Plan(twin, "unchanged", problems=(problem,))]
     if live is None:
         return []
-    if _is_ours(live, credential.owner):
+    if owner_of(live) == credential.owner:
         reason = f"{credential.name} no longer keeps its CA in a Secret of its own"
         return [_removal(twin, live, describe, force=wanted.force, reason=reason)]
     if not credential.ca_certificate or _same_ca(credential, live):
@@ -308,6 +312,14 @@ def _terminating(ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
     return [Problem("terminating", str(ref), "the Secret is being deleted", "wait until its finalizers are done and run again")]
 
 
+def _not_for_mounting(wanted: Wanted, ref: Ref, live: Mapping[str, Any]) -> list[Problem]:
+    """Pods show every key of a Secret that they mount, so a CA is not added to somebody else's."""
+    if wanted.credential.ca_key is None or wanted.force or is_ours(live):
+        return []
+    message = f"expected no Secret, or one labelled {MANAGED_BY_LABEL}={MANAGED_BY}, found one that something else made"
+    return [Problem("foreign_object", str(ref), message, "choose another name, or set force_conflicts to add the key to it")]
+
+
 def _replacement(
     wanted: Wanted,
     ref: Ref,
@@ -326,10 +338,10 @@ def _replacement(
                 "needs_replace",
                 str(ref),
                 f"the Secret cannot be changed in place: {why}",
-                "set replace: true to have it deleted and made anew (running gateways keep serving the old pair in between)",
+                "set replace: true to have it deleted and created again (running gateways keep serving the old pair in between)",
             ),
         ]
-    elif not wanted.force and not _is_managed(live):
+    elif not wanted.force and not is_ours(live):
         problems = [
             *problems,
             Problem(
@@ -354,20 +366,6 @@ def _reasons(found: tuple[Difference, ...], before: dict[str, Any], after: dict[
                 f"{what} {old[:11]}… replaced by {new[:11]}… (serial {after[what]['serial']}, valid until {after[what]['not_after']})"
             )
     return [*reasons, *map(str, found)]
-
-
-def _labels(live: Mapping[str, Any] | None) -> Mapping[str, str]:
-    return ((live or {}).get("metadata") or {}).get("labels") or {}
-
-
-def _is_managed(live: Mapping[str, Any] | None) -> bool:
-    """Whether this collection made it."""
-    return _labels(live).get(MANAGED_BY_LABEL) == MANAGED_BY
-
-
-def _is_ours(live: Mapping[str, Any] | None, owner: str) -> bool:
-    """Whether this collection made it for this credential."""
-    return _is_managed(live) and _labels(live).get(OWNER_LABEL) == owner
 
 
 def _show_facts(plan: Plan, live: Mapping[str, Any] | None, describe: Describe) -> Plan:

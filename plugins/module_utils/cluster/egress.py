@@ -14,32 +14,39 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..istio.credential import decode
+from ..diagnosis.originations import lookups, needs_authorization
 from ..istio.egress import EgressGateway, Origination
 from ..istio.egress_objects import KINDS, manifests, namespaces
-from ..istio.egress_service import lookups, needs_authorization
-from ..istio.egress_view import Snapshot
 from ..istio.mesh_namespace import dataplane
-from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
-from ..istio.workload import Workload
-from .client import CONNECTIONS, ApiError, Cluster
-from .reconcile import Plan, Unit, plan_apply, plan_delete, read, with_kind
-from .resources import (
+from ..istio.snapshot import EVERYWHERE, Coverage, Snapshot
+from ..istio.workload import Workload, has_ended, has_proxy, workload_of
+from ..objects.kinds import (
+    API_GATEWAY,
     AUTHORIZATION_POLICY,
     CONFIG_MAP,
+    LISTENER_SET,
+    NAMESPACE,
     POD,
     SECRET,
     SERVICE,
     SIDECAR,
-    SUBJECT_ACCESS_REVIEW,
     WORKLOAD_ENTRY,
+    Kind,
     Ref,
     Resource,
     ref_of,
     resource_of,
+    with_kind,
 )
-from .surroundings import has_proxies, if_allowed, list_in, mesh_config, namespace_labels
-from .workloads import has_ended, workload_of
+from ..objects.ownership import owner_of
+from ..objects.plan import Plan, Unit, plan_apply, plan_delete
+from .client import CONNECTIONS, ApiError, Cluster
+from .mesh import mesh_config
+from .reconcile import read
+from .reviews import may_list_secrets
+from .seen import Seen, read_names
+from .surroundings import list_in, listed
+from .usage import list_of_gateway_api
 
 Manifest = Mapping[str, Any]
 
@@ -49,19 +56,18 @@ class Live:
     """What was read of the kinds that originations are made of."""
 
     objects: dict[Ref, Manifest] = field(default_factory=dict)
-    unread: list[str] = field(default_factory=list)
-    """What could not be read, in words."""
+    read: dict[Kind, Coverage] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> list[str]:
+        """What could not be read, in words."""
+        return [why for coverage in self.read.values() for why in coverage.why.split("; ") if why]
 
     def of(self, kind: str) -> list[Manifest]:
         return [item for ref, item in self.objects.items() if ref.kind == kind]
 
     def owned_by(self, owner: str) -> list[Manifest]:
-        return [item for item in self.objects.values() if _owner(item) == owner]
-
-
-def _owner(item: Manifest) -> str | None:
-    labels = (item.get("metadata") or {}).get("labels") or {}
-    return labels.get(OWNER_LABEL) if labels.get(MANAGED_BY_LABEL) == MANAGED_BY else None
+        return [item for item in self.objects.values() if owner_of(item) == owner]
 
 
 def read_live(cluster: Cluster, originations: Sequence[Origination]) -> Live:
@@ -74,32 +80,38 @@ def read_live(cluster: Cluster, originations: Sequence[Origination]) -> Live:
     places = namespaces(originations)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         kinds = [resource_of({"apiVersion": api_version, "kind": kind}) for api_version, kind in KINDS]
-        for found, unread in threads.map(lambda resource: _everything(cluster, resource, places, wanted.get(resource.kind, ())), kinds):
+        answers = threads.map(lambda resource: _everything(cluster, resource, places, wanted.get(resource.kind, ())), kinds)
+        for resource, (found, coverage) in zip(kinds, answers, strict=True):
             live.objects.update({ref_of(item): item for item in found})
-            live.unread += unread
+            live.read[resource.key] = coverage
     return live
 
 
-def _everything(cluster: Cluster, resource: Resource, places: Sequence[str], refs: Sequence[Ref]) -> tuple[list[Manifest], list[str]]:
+def _everything(cluster: Cluster, resource: Resource, places: Sequence[str], refs: Sequence[Ref]) -> tuple[list[Manifest], Coverage]:
     try:
-        return [with_kind(item, resource) for item in cluster.list(resource)], []
+        return [with_kind(item, resource) for item in cluster.list(resource)], EVERYWHERE
     except ApiError as error:
         if error.status == 404:
-            return [], [f"{resource.plural}: the cluster does not serve {resource.api_version}"]
+            return [], Coverage(everywhere=True, why=f"{resource.plural}: the cluster does not serve {resource.api_version}")
         if not error.missing_verb:
             raise
     found: list[Manifest] = []
-    unread = [f"{resource.plural} of other namespaces than {', '.join(places)} (this login may not list those of the whole cluster)"]
+    whole: list[str] = []
+    named: list[Ref] = []
+    unread = [f"{resource.plural} of other namespaces than {', '.join(places)} (this user may not list those of the whole cluster)"]
     for place in places:
         try:
             found += [with_kind(item, resource) for item in cluster.list(resource, place)]
+            whole.append(place)
         except ApiError as error:
             if not error.missing_verb:
                 raise
             mine = [ref for ref in refs if ref.namespace == place]
-            unread.append(f"{resource.plural} in {place} but those named by this call (this login may not list them)")
+            unread.append(f"{resource.plural} in {place} but those named by this call (this user may not list them)")
             found += [item for item in read(cluster, [(resource, ref) for ref in mine]).values() if item is not None]
-    return found, unread
+            named += mine
+    names = frozenset((ref.namespace, ref.name) for ref in named)
+    return found, Coverage(namespaces=frozenset(whole), names=names, why="; ".join(unread))
 
 
 def take_snapshot(cluster: Cluster, originations: Sequence[Origination], live: Live) -> Snapshot:
@@ -108,100 +120,90 @@ def take_snapshot(cluster: Cluster, originations: Sequence[Origination], live: L
     for one in originations:
         if one.gateway not in gateways:
             gateways.append(one.gateway)
-    workloads, workloads_unread = _workloads(cluster, gateways)
+    seen = Seen(dict(live.objects), dict(live.read))
     root = originations[0].control_plane.namespace
     clients = dict.fromkeys(client for one in originations if not one.absent for client in one.client_namespaces)
-    labels = namespace_labels(cluster, [*clients, *namespaces(originations), *(gateway.namespace for gateway in gateways)])
-    injected = {client: has_proxies(cluster, client) for client in clients if dataplane(labels.get(client) or {}) != "sidecar"}
-    unread = [f"pods and WorkloadEntries in {client} (whether they have sidecars)" for client, answer in injected.items() if answer is None]
+    read_names(
+        cluster, NAMESPACE, [("", name) for name in (*clients, *namespaces(originations), *(one.namespace for one in gateways))], seen
+    )
+    read_names(cluster, SERVICE, [(one.namespace, one.service) for one in gateways], seen)
+    workloads = _read_workloads(cluster, gateways, seen)
+    labels = {name: (seen.get(NAMESPACE, "", name) or {}).get("metadata", {}).get("labels") or {} for name in clients}
+    for client in clients:
+        if dataplane(labels[client]) != "sidecar":
+            _read_proxies(cluster, client, seen)
+    _read_credentials(cluster, originations, seen)
+    places = dict.fromkeys((root, *clients))
+    seen.add(SIDECAR, list_in(cluster, SIDECAR, places), Coverage(namespaces=frozenset(places)))
+    places = dict.fromkeys((root, *(gateway.namespace for gateway in gateways)))
+    seen.add(AUTHORIZATION_POLICY, list_in(cluster, AUTHORIZATION_POLICY, places), Coverage(namespaces=frozenset(places)))
+    notes: list[str] = []
+    _read_gateway_api(cluster, gateways, seen, notes)
     reviewed = {(one.namespace, one.service_account) for one in workloads} if any(map(needs_authorization, originations)) else set()
     return Snapshot(
-        service_entries=live.of("ServiceEntry"),
-        gateways=live.of("Gateway"),
-        destination_rules=live.of("DestinationRule"),
-        virtual_services=live.of("VirtualService"),
-        network_policies=live.of("NetworkPolicy"),
-        services=_services(cluster, gateways),
-        workloads=None if workloads_unread else workloads,
-        secret_keys=_secret_keys(cluster, originations),
-        may_list_secrets={account: answer for account in sorted(reviewed) if (answer := _may_list_secrets(cluster, *account)) is not None},
-        sidecars=list_in(cluster, SIDECAR, [root, *clients]),
-        authorization_policies=list_in(cluster, AUTHORIZATION_POLICY, [root, *(gateway.namespace for gateway in gateways)]),
-        namespaces=labels,
-        injected={client: answer for client, answer in injected.items() if answer is not None},
-        mesh=mesh_config(cluster, root),
+        seen.objects,
+        seen.read,
+        may_list_secrets={account: answer for account in sorted(reviewed) if (answer := may_list_secrets(cluster, *account)) is not None},
+        mesh=mesh_config(cluster, root, workloads, notes),
         root_namespace=root,
-        unread=(*live.unread, *unread),
+        notes=tuple(notes),
     )
 
 
-def _services(cluster: Cluster, gateways: Iterable[EgressGateway]) -> dict[tuple[str, str], Manifest | None]:
-    refs = dict.fromkeys(Ref("Service", gateway.namespace, gateway.service) for gateway in gateways)
-    found: dict[tuple[str, str], Manifest | None] = {}
-    for ref in refs:
-        answer = if_allowed(lambda ref=ref: read(cluster, [(SERVICE, ref)]))  # type: ignore[misc]
-        if answer is not None:
-            found[(ref.namespace, ref.name)] = answer[ref]
-    return found
+def _read_gateway_api(cluster: Cluster, gateways: Iterable[EgressGateway], seen: Seen, notes: list[str]) -> None:
+    """Gateways that may be on the same pods, and waypoints; and then the Services that decide about that."""
+    for resource in (API_GATEWAY, LISTENER_SET):
+        before = len(notes)
+        found = list_of_gateway_api(cluster, resource, notes)
+        if len(notes) == before:
+            seen.add(resource, found, EVERYWHERE)
+        if resource is API_GATEWAY and not found:
+            break
+    places = {ref.namespace for ref in seen.objects if ref.key == API_GATEWAY.key} & {gateway.namespace for gateway in gateways}
+    for place in places:
+        seen.add(SERVICE, listed(cluster, SERVICE, place), Coverage(namespaces=frozenset({place})))
 
 
-def _workloads(cluster: Cluster, gateways: Iterable[EgressGateway]) -> tuple[list[Workload], bool]:
-    """Pods and WorkloadEntries of the gateways, and whether some could not be read."""
+def _read_workloads(cluster: Cluster, gateways: Iterable[EgressGateway], seen: Seen) -> list[Workload]:
+    """Pods and WorkloadEntries of the gateways."""
     found: list[Workload] = []
-    unread = False
     for gateway in gateways:
+        unread = False
         for resource in (POD, WORKLOAD_ENTRY):
             # the labels of the proxy on a machine are in the WorkloadEntry's spec, where the API cannot select by them
             selector = ",".join(f"{key}={value}" for key, value in sorted(gateway.selector.items())) if resource is POD else ""
             try:
-                items = list(cluster.list(resource, gateway.namespace, label_selector=selector))
+                items = [with_kind(item, resource) for item in cluster.list(resource, gateway.namespace, label_selector=selector)]
             except ApiError as error:
                 if error.status != 404 and not error.missing_verb:
                     raise
                 unread = unread or bool(error.missing_verb)
                 continue
-            workloads = [workload_of(item, resource) for item in items if not has_ended(item)]
-            found += [one for one in workloads if gateway.selector.items() <= one.labels.items() and one not in found]
-    return found, unread
+            mine = [item for item in items if gateway.selector.items() <= workload_of(item).labels.items()]
+            seen.add(resource, mine, Coverage())
+            found += [workload_of(item) for item in mine if not has_ended(item)]
+        if not unread:
+            for resource in (POD, WORKLOAD_ENTRY):
+                seen.add(resource, (), Coverage(namespaces=frozenset({gateway.namespace})))
+    return list({(one.namespace, one.name): one for one in found}.values())
 
 
-def _secret_keys(cluster: Cluster, originations: Iterable[Origination]) -> dict[tuple[str, str], frozenset[str] | None]:
-    """Which keys of the credentials are not empty. Up to eight Secrets of a namespace by name, more by one LIST."""
-    groups: dict[tuple[Resource, str], dict[Ref, None]] = {}
+def _read_proxies(cluster: Cluster, namespace: str, seen: Seen) -> None:
+    """What may have a proxy in a namespace of clients; machines only where no pod has one."""
+    pods = listed(cluster, POD, namespace)
+    seen.add(POD, pods, Coverage(namespaces=frozenset({namespace})))
+    if not any(not has_ended(pod) and has_proxy(pod) for pod in pods or ()):
+        seen.add(WORKLOAD_ENTRY, listed(cluster, WORKLOAD_ENTRY, namespace), Coverage(namespaces=frozenset({namespace})))
+
+
+def _read_credentials(cluster: Cluster, originations: Iterable[Origination], seen: Seen) -> None:
+    names: dict[Resource, dict[tuple[str, str], None]] = {SECRET: {}, CONFIG_MAP: {}}
     for one in originations:
         for lookup in lookups(one):
-            resource = CONFIG_MAP if lookup.kind == "ConfigMap" else SECRET
             place = lookup.namespace or one.gateway.namespace
-            groups.setdefault((resource, place), {}).update(dict.fromkeys(Ref(lookup.kind, place, name) for name in lookup.names))
-    found: dict[tuple[str, str], frozenset[str] | None] = {}
-    for (resource, __), refs in groups.items():
-        answer = if_allowed(lambda resource=resource, refs=refs: read(cluster, [(resource, ref) for ref in refs]))  # type: ignore[misc]
-        for ref in refs:
-            one_answer = answer or if_allowed(lambda resource=resource, ref=ref: read(cluster, [(resource, ref)]))  # type: ignore[misc]
-            if one_answer is not None:
-                found[(ref.namespace, ref.name)] = _keys(one_answer[ref])
-    return found
-
-
-def _keys(item: Manifest | None) -> frozenset[str] | None:
-    if item is None:
-        return None
-    data = (item.get("data") or {}) if item["kind"] == "ConfigMap" else decode(item)
-    return frozenset(key for key, value in data.items() if value)
-
-
-def _may_list_secrets(cluster: Cluster, namespace: str, service_account: str) -> bool | None:
-    """The question that istiod asks before it serves a credential to a gateway; None where this login may not ask it."""
-    review = {
-        "apiVersion": SUBJECT_ACCESS_REVIEW.api_version,
-        "kind": SUBJECT_ACCESS_REVIEW.kind,
-        "spec": {
-            "user": f"system:serviceaccount:{namespace}:{service_account}",
-            "resourceAttributes": {"namespace": namespace, "verb": "list", "resource": "secrets"},
-        },
-    }
-    answer = if_allowed(lambda: cluster.create(SUBJECT_ACCESS_REVIEW, review))
-    return None if answer is None else bool((answer.get("status") or {}).get("allowed"))
+            names[CONFIG_MAP if lookup.kind == "ConfigMap" else SECRET].update({(place, name): None for name in lookup.names})
+    for resource, wanted in names.items():
+        read_names(cluster, resource, wanted, seen)
 
 
 # --- plans
@@ -224,7 +226,7 @@ def plan_absent(one: Origination, live: Live, *, force: bool, notes: list[str]) 
     mine = list(live.owned_by(one.owner))
     for made in manifests(one):
         item = live.objects.get(ref_of(made))
-        if item is None or _owner(item) == one.owner:
+        if item is None or owner_of(item) == one.owner:
             continue
         if force:
             mine.append(item)

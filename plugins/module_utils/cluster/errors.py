@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .resources import Resource
+from ..objects.kinds import Resource
 
 NOT_SERVED = "NotServed"
 
@@ -22,7 +22,9 @@ class ClusterError(Exception):
 
 
 class ConfigurationError(ClusterError):
-    """The options do not say how to reach a cluster."""
+    """The options do not say how to reach a cluster, or as whom."""
+
+    hopeless = True
 
 
 class Unreachable(ClusterError):
@@ -43,7 +45,8 @@ class ApiError(ClusterError):
         self.reason = str(answer.get("reason") or "")
         self.server_message = str(answer.get("message") or f"HTTP status {status}")
         details = answer.get("details") or {}
-        self.causes: list[Mapping[str, Any]] = list(details.get("causes") or [])
+        causes = details.get("causes")
+        self.causes: list[Mapping[str, Any]] = [one for one in causes if isinstance(one, Mapping)] if isinstance(causes, list) else []
         self.about = (str(details.get("kind") or ""), str(details.get("name") or ""))
         """The plural (where deleting: the kind) and the name of the object that it is about: not always the one that was asked for."""
         self.host = host
@@ -97,6 +100,11 @@ class ApiError(ClusterError):
             denied = re.search(r'resource "([^"]+)" in API group "([^"]*)"( at the cluster scope)?', self.server_message)
             plural, group = (denied[1], denied[2]) if denied else (self.resource.plural, self.resource.group)
             scope = " in the whole cluster" if denied and denied[3] else place
+            if user and user[1] == "system:anonymous":  # a right for it would be one for everybody
+                return (
+                    f"the API server at {self.host} got no login that it knows, so it let nobody {verb} {plural}{scope} (needed for {what}); give a "
+                    "token, a client certificate or an exec plugin: API servers take no username and password since Kubernetes 1.19"
+                )
             # a websocket is a GET, and since Kubernetes 1.35 needs the right to create as well
             needed = "the verbs 'get' and 'create'" if plural == "pods/exec" else f"the verb {verb!r}"
             return (
@@ -111,6 +119,6 @@ class ApiError(ClusterError):
         if self.is_missing_namespace:
             return f"cannot write {what}: namespace {self.namespace} does not exist; create it first"
         if self.is_dying_namespace:
-            return f"cannot write {what}: namespace {self.namespace} is being terminated; run again when it is gone and made anew"
+            return f"cannot write {what}: namespace {self.namespace} is being terminated; create it again when it is gone, then run again"
         remedy = "; raise the quota, or delete what nobody needs" if "exceeded quota:" in self.server_message else ""
         return f"the API server refused to {self.verb} {what}{place} ({self.status} {self.reason}): {self.server_message}{remedy}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -27,10 +28,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = getattr(error, "original_error", None)
-        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+        named = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args[:1])
+        error = next((inner for inner in named if isinstance(inner, BaseException)), error.__cause__ or error.__context__)
 
 
 def innermost(error: BaseException) -> str:
@@ -57,7 +56,7 @@ def sentence(
     """What is the matter with a connection to `host`. `names` finds out what the certificate that is served is for."""
     through = f" through the proxy {proxy}" if proxy else ""
     if proxy and (said := _about_the_proxy(error)):
-        return f"the proxy {proxy} gave no connection to the API server at {host} ({said}); {_proxy_remedy(proxy, host, said)}"
+        return of_the_proxy(proxy, host, said)
     if any(_is_no_tls(one) for one in causes(error)):
         return (
             f"what answers at {host}{through} speaks no TLS; write http:// where it is meant to (kubectl proxy), else check the port"
@@ -77,8 +76,27 @@ def sentence(
     tries = f"{attempts} attempts" if attempts > 1 else "1 attempt"
     return (
         f"no answer from the API server at {host}{through} after {tries} ({innermost(error)}); "
-        f"check that it runs and that kubeconfig, context or host name the right cluster{' and the proxy leads there' if proxy else ''}"
+        f"{_silence_remedy(error)}{' and that the proxy leads there' if proxy else ''}"
     )
+
+
+def _silence_remedy(error: BaseException) -> str:
+    found = list(causes(error))
+    if any(isinstance(one, socket.gaierror) for one in found):
+        return "this name is not known here: correct the name in kubeconfig, context or host, or check this machine's DNS"
+    check = "check that it runs and that kubeconfig, context or host name the right cluster"
+    if any(isinstance(one, ConnectionRefusedError) for one in found):
+        return f"nothing listens there: {check}"
+    kinds = {type(one).__name__ for one in found}
+    if "ConnectTimeoutError" in kinds:
+        return f"nothing answers there, as behind a firewall: {check}"
+    if "ReadTimeoutError" in kinds:
+        return f"it took the connection and did not answer in time: see whether it is overloaded (`kubectl get --raw /readyz`), and {check}"
+    return check
+
+
+def of_the_proxy(proxy: Proxy, host: str, said: str) -> str:
+    return f"the proxy {proxy} gave no connection to the API server at {host} ({said}); {_proxy_remedy(proxy, host, said)}"
 
 
 def _certificate_remedy(refused: ssl.SSLCertVerificationError, name: str, names: Callable[[], Sequence[str]]) -> str:
@@ -99,11 +117,13 @@ def _certificate_remedy(refused: ssl.SSLCertVerificationError, name: str, names:
     if code in _NOT_YET_VALID:
         return f"it, or a CA above it, is not valid yet: compare the clocks, the one here says {_now()}, or wait"
     if code in _TOO_WEAK:
-        return "its key or signature is weaker than OpenSSL here allows: issue it anew with RSA of 2048 bits or more, or ECDSA, and SHA-256"
+        return (
+            "its key or signature is weaker than OpenSSL here allows: issue it again with RSA of 2048 bits or more, or ECDSA, and SHA-256"
+        )
     if code in _NO_CA:
         return "the certificate that issued it is no CA: pass the CA's certificate with ca_cert or in the kubeconfig"
     if code in _STRICT:
-        return "it lacks what RFC 5280 asks of certificates: issue the cluster's CA anew with key usage and key identifiers"
+        return "it lacks what RFC 5280 asks of certificates: issue the cluster's CA again with key usage and key identifiers"
     return "pass the CA that issued it with ca_cert or in the kubeconfig (certificate-authority-data)"
 
 
@@ -119,7 +139,7 @@ def _about_the_proxy(error: BaseException) -> str:
 
 
 def _proxy_remedy(proxy: Proxy, host: str, said: str) -> str:
-    if " 407" in said or "login" in said:
+    if "407 " in said or "login" in said:
         return f"give the login that the proxy wants in the URL of {proxy.source}, or as proxy_headers"
     if proxy.source.lower().endswith("_proxy"):
         no_proxy = "no_proxy" if proxy.source.islower() else "NO_PROXY"

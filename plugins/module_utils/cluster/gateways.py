@@ -6,24 +6,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ..istio.destinations import ServiceKey, destinations, unknown
-from ..istio.ingress import IngressGateway, owner_of
-from ..istio.ingress_checks import SecretKey
-from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL, OWNER_LABEL
+from ..istio.ingress import IngressGateway, gateway_owner
 from ..istio.reference import Lookup
+from ..objects.kinds import CONFIG_MAP, DESTINATION_RULE, GATEWAY, SECRET, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE, Ref, Resource, ref_of
+from ..objects.ownership import owned_by, owner_of
+from ..objects.plan import Plan, Unit, plan_apply, plan_delete
 from ..problems import Problem
 from .client import ApiError, Cluster
-from .reconcile import GETS_AT_MOST, Plan, Unit, plan_apply, plan_delete, read
-from .resources import CONFIG_MAP, DESTINATION_RULE, GATEWAY, SECRET, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE, Ref, Resource, ref_of
+from .reconcile import GETS_AT_MOST, read
 
 Manifest = Mapping[str, Any]
+SecretKey = tuple[Literal["Secret", "ConfigMap"], str, str]
+"""(kind, namespace, name)"""
 
 
 def owned_selector(gateway_name: str) -> str:
     """Selects the objects that belong to a Gateway of this name."""
-    return f"{MANAGED_BY_LABEL}={MANAGED_BY},{OWNER_LABEL}={owner_of(gateway_name)}"
+    return owned_by(gateway_owner(gateway_name))
 
 
 def plan_present(
@@ -47,9 +49,8 @@ def plan_present(
 def _guarded(manifest: Manifest, live: Manifest | None, *, force: bool) -> Plan:
     """An apply that does not take over what belongs to another Gateway of ours, which the field manager alone would not notice."""
     plan = plan_apply(manifest, live, force=force)
-    labels = ((live or {}).get("metadata") or {}).get("labels") or {}
-    owner, ours = labels.get(OWNER_LABEL), manifest["metadata"]["labels"][OWNER_LABEL]
-    if force or labels.get(MANAGED_BY_LABEL) != MANAGED_BY or owner in (None, ours):
+    owner, ours = owner_of(live), owner_of(manifest)
+    if force or owner in (None, ours):
         return plan
     problem = Problem(
         "belongs_to_another",
@@ -62,7 +63,7 @@ def _guarded(manifest: Manifest, live: Manifest | None, *, force: bool) -> Plan:
 
 def plan_absent(name: str, namespace: str, gateway: Manifest | None, owned: Iterable[Manifest], *, force: bool) -> Unit:
     """Deletes the Gateway and then its VirtualServices: see `plan_present` for the order."""
-    plans = [plan_delete(Ref("Gateway", namespace, name), GATEWAY, gateway, force=force)]
+    plans = [plan_delete(GATEWAY.ref(namespace, name), GATEWAY, gateway, force=force)]
     plans += [plan_delete(ref_of(manifest), VIRTUAL_SERVICE, manifest) for manifest in owned]
     return Unit(tuple(plans))
 
@@ -70,7 +71,7 @@ def plan_absent(name: str, namespace: str, gateway: Manifest | None, owned: Iter
 def read_credentials(
     cluster: Cluster, lookups: Sequence[Lookup], namespaces: Sequence[str], notes: list[str]
 ) -> dict[SecretKey, dict[str, Any] | None]:
-    """Every object that the lookups name, None where there is none; what this login may not read is left out, with a note."""
+    """Every object that the lookups name, None where there is none; what this user may not read is left out, with a note."""
     wanted: dict[tuple[str, str], list[str]] = {}
     for lookup in lookups:
         for namespace in [lookup.namespace] if lookup.namespace else namespaces:
@@ -94,7 +95,7 @@ def read_credentials(
                 found["Secret" if kind == "Secret" else "ConfigMap", namespace, ref.name] = answer
         if refused:
             shown = ", ".join(refused[:4]) + (f" and {len(refused) - 4} more" if len(refused) > 4 else "")
-            notes.append(f"{kind}s in {namespace} that the servers need were not looked at: this login may not read {shown}")
+            notes.append(f"{kind}s in {namespace} that the servers need were not checked: this user may not read {shown}")
     return found
 
 
@@ -108,7 +109,7 @@ def services_in_front(cluster: Cluster, namespaces: Iterable[str], notes: list[s
             if not error.missing_verb:
                 raise
             notes.append(
-                f"whether Gateways on other ports meet this one in the pods was not looked at: this login may not list services in {namespace}"
+                f"which ports the gateway's pods listen on, and who else does, was not checked: this user may not list services in {namespace}"
             )
     return found
 
@@ -129,10 +130,10 @@ def read_destinations(cluster: Cluster, gateway: IngressGateway, notes: list[str
         except ApiError as error:
             if not error.missing_verb:
                 raise
-            notes.append(f"Services in {namespace} that routes name were not looked at: this login may not {error.missing_verb} them")
+            notes.append(f"Services in {namespace} that routes name were not checked: this user may not {error.missing_verb} them")
             continue
         services.update({(namespace, ref.name): answer for ref, answer in answers.items()})
-    entries = _all(cluster, SERVICE_ENTRY, notes) if unknown(gateway, services) else None
+    entries = _all(cluster, SERVICE_ENTRY, notes) if unknown(destinations(gateway), services) else None
     rules = _all(cluster, DESTINATION_RULE, notes) if any(one.subset for one in destinations(gateway)) else None
     return services, entries, rules
 
@@ -143,5 +144,5 @@ def _all(cluster: Cluster, resource: Resource, notes: list[str]) -> list[dict[st
     except ApiError as error:
         if not error.missing_verb:
             raise
-        notes.append(f"{resource.plural} were not looked at: this login may not {error.missing_verb} those of the whole cluster")
+        notes.append(f"{resource.plural} were not checked: this user may not {error.missing_verb} those of the whole cluster")
         return None

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import logging
 import os
@@ -17,10 +16,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ..kubeconfig import Access, Plugin
+from ..masking import blanked, logins_in
+from ..regular_file import contents
 from .access import Choice
 from .errors import ConfigurationError
 
@@ -31,41 +31,47 @@ _LEGAL_IN_A_HEADERS_NAME = re.compile(r"[!#$&'*+.^_`|~0-9A-Za-z-]")
 Headers = list[tuple[str, str]]
 
 
+Pair = tuple[bytes, bytes]
+"""(certificate, key) in PEM."""
+
+
 @dataclass(frozen=True)
 class Login:
     headers: Callable[[], Headers]
     """Asked for with every request, since a token may be refreshed meanwhile."""
-    certificate: tuple[bytes, bytes] | None = field(default=None, repr=False)
-    """(certificate, key) in PEM that a plugin gave."""
+    certificate: Callable[[], Pair | None]
+    """What a plugin gave last."""
+    renew: Callable[[float], bool]
+    """Whether there is another login than the one that a request carried at that (monotonic) time, which the server did not accept."""
 
 
 def login(choice: Choice) -> Login:
     """Finds out the login, and asks for it once. ConfigurationError: there is none, or none that a header can carry."""
     access = choice.access
-    certificate = None
     if access.has_token:
-        authorization = _token(access)
-    elif access.username or access.password:
+        source = _token(access)
+    elif access.username:
         encoded = base64.b64encode(f"{access.username}:{access.password}".encode()).decode()
-        authorization = _always(f"Basic {encoded}")
+        source = _always(f"Basic {encoded}")
     elif access.plugin and not access.has_certificate:  # as for kubectl: a plugin is not asked beside another login
-        asked = _Asked(access.plugin, access)
-        authorization, certificate = asked.authorization, asked.first()
+        source = _Source(_from_plugin(access.plugin, access))
     elif access.auth_provider:
-        authorization = _from_library(choice)
+        source = _Source(_from_library(choice))
     else:
-        authorization = _always("")
+        source = _always("")
     impersonated = impersonation(access)
 
     def headers() -> Headers:
-        value = authorization()
+        value = source.current().authorization
         return [*([("Authorization", value)] if value else []), *impersonated]
 
     for header, value in headers():
         if not value.isprintable() or not value.isascii():  # the value stays out of the message; http.client would quote it
             what = "the token or password" if header == "Authorization" else header
-            raise ConfigurationError(f"{what} holds line ends or other characters that no HTTP header can carry; correct it")
-    return Login(headers, certificate)
+            raise ConfigurationError(f"{what} holds line ends or other characters that no HTTP header can carry; remove them")
+        if value.startswith("Bearer Bearer "):
+            raise ConfigurationError("the token begins with the word Bearer, which is the header's; give what stands behind it")
+    return Login(headers, lambda: source.last().certificate, source.renew)
 
 
 def impersonation(access: Access) -> Headers:
@@ -82,67 +88,85 @@ def _escaped(key: str) -> str:
     return "".join(chr(byte) if _LEGAL_IN_A_HEADERS_NAME.fullmatch(chr(byte)) else f"%{byte:02X}" for byte in key.encode())
 
 
-def _always(value: str) -> Callable[[], str]:
-    return lambda: value
+@dataclass(frozen=True)
+class _Given:
+    """A login, and until when it is good (monotonic)."""
+
+    authorization: str = field(default="", repr=False)
+    certificate: Pair | None = field(default=None, repr=False)
+    until: float = float("inf")
 
 
-def _kept(ask: Callable[[], str]) -> Callable[[], str]:
-    """Asks again when a second has passed."""
-    kept, fresh_until = "", float("-inf")
+class _Source:
+    """Where a login comes from: asked again when what it gave is no longer good, and when the server does not accept it."""
 
-    def value() -> str:
-        nonlocal kept, fresh_until
-        now = time.monotonic()
-        if now >= fresh_until:
-            kept, fresh_until = ask(), now + _TOKEN_KEPT
-        return kept
+    def __init__(self, ask: Callable[[], _Given]) -> None:
+        self.ask = ask
+        self.lock = threading.Lock()
+        self.given: _Given | None = None
+        self.asked_at = self.changed_at = float("-inf")
 
-    return value
+    def current(self) -> _Given:
+        with self.lock:
+            if self.given is None or time.monotonic() >= self.given.until:
+                self._ask()
+            return self.given or _Given()
+
+    def last(self) -> _Given:
+        return self.given or self.current()
+
+    def renew(self, sent_at: float) -> bool:
+        with self.lock:
+            if self.asked_at <= sent_at:  # else another request has asked meanwhile
+                self._ask()
+            return self.changed_at > sent_at
+
+    def _ask(self) -> None:
+        given = self.ask()
+        before, self.given, self.asked_at = self.given, given, time.monotonic()
+        if before is None or (before.authorization, before.certificate) != (given.authorization, given.certificate):
+            self.changed_at = self.asked_at
 
 
-def _token(access: Access) -> Callable[[], str]:
+def _always(value: str) -> _Source:
+    return _Source(lambda: _Given(value))
+
+
+def _token(access: Access) -> _Source:
     """The file's token, which counts before the one beside it, as it is now; where it cannot be read (any more), the last one."""
     last = access.token
     if not access.token_path:
         return _always(f"Bearer {last}")
 
-    def ask() -> str:
+    def ask() -> _Given:
         nonlocal last
-        with contextlib.suppress(OSError, ValueError):
-            last = Path(access.token_path).read_text("ascii").strip() or last
+        reason = ""
+        try:
+            last = contents(access.token_path).decode("ascii").strip() or last
+        except (OSError, ValueError) as error:
+            reason = f" ({error.strerror if isinstance(error, OSError) else 'it is no text'})"
         if not last:
             raise ConfigurationError(
-                f"tokenFile of {access.place}: found no token in {access.token_path}; name a readable file that holds one"
+                f"tokenFile of {access.place}: found no token in {access.token_path}{reason}; name a readable file that holds one"
             )
-        return f"Bearer {last}"
+        return _Given(f"Bearer {last}", until=time.monotonic() + _TOKEN_KEPT)
 
-    return _kept(ask)
+    return _Source(ask)
 
 
-class _Asked:
-    """A plugin's login, asked for anew when it has expired."""
+def _from_plugin(plugin: Plugin, access: Access) -> Callable[[], _Given]:
+    def ask() -> _Given:
+        status = _asked(plugin, access)
+        expires = _moment(status.get("expirationTimestamp"))
+        left = (expires - datetime.now(UTC)).total_seconds() if expires else float("inf")
+        token, certificate = status.get("token"), status.get("clientCertificateData")
+        return _Given(
+            f"Bearer {token}" if token else "",
+            (str(certificate).encode(), str(status["clientKeyData"]).encode()) if certificate else None,
+            time.monotonic() + left,
+        )
 
-    def __init__(self, plugin: Plugin, access: Access) -> None:
-        self.plugin = plugin
-        self.access = access
-        self.lock = threading.Lock()
-        self.given: Mapping[str, Any] | None = None
-        self.expires: datetime | None = None
-
-    def authorization(self) -> str:
-        with self.lock:
-            if self.given is None or (self.expires and datetime.now(UTC) >= self.expires):
-                self.given = _asked(self.plugin, self.access)
-                self.expires = _moment(self.given.get("expirationTimestamp"))
-            token = self.given.get("token")
-        return f"Bearer {token}" if token else ""
-
-    def first(self) -> tuple[bytes, bytes] | None:
-        self.authorization()
-        given = self.given or {}
-        if not given.get("clientCertificateData"):
-            return None
-        return str(given["clientCertificateData"]).encode(), str(given["clientKeyData"]).encode()
+    return ask
 
 
 def _moment(text: Any) -> datetime | None:
@@ -161,13 +185,12 @@ def _asked(plugin: Plugin, access: Access) -> Mapping[str, Any]:
             f"{what} wants to ask somebody at a terminal (interactiveMode: Always), which a task has not; use a plugin that does not ask, or api_key"
         )
     spec: dict[str, Any] = {"interactive": False}
-    if plugin.cluster is not None:
-        spec["cluster"] = dict(plugin.cluster)
-        if access.ca_path and not access.ca_data:
-            spec["cluster"]["certificate-authority-data"] = base64.b64encode(_content(access.ca_path)).decode()
+    if plugin.wants_cluster:
+        spec["cluster"] = _cluster(plugin, access)
     information = json.dumps({"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": spec})
     environment = {**os.environ, **dict(plugin.environment), "KUBERNETES_EXEC_INFO": information}
     try:
+        # pylint: disable-next=ansible-bad-function  # run_command is AnsibleModule's, which is not known here
         done = subprocess.run(
             [plugin.command, *plugin.arguments],
             env=environment,
@@ -185,13 +208,33 @@ def _asked(plugin: Plugin, access: Access) -> Mapping[str, Any]:
     except subprocess.TimeoutExpired:
         raise ConfigurationError(f"{what} said nothing within {_PLUGIN_TIMEOUT:.0f} s; see whether it waits for an answer") from None
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{what} cannot be run ({getattr(error, 'strerror', None) or 'bad arguments'}); correct it") from None
+        raise ConfigurationError(
+            f"{what} cannot be run ({getattr(error, 'strerror', None) or 'bad arguments'}); correct the user's exec in the kubeconfig"
+        ) from None
     if done.returncode:
-        said = _line(done.stderr.decode("utf-8", "replace")) or "nothing"
+        said = _line(blanked(done.stderr.decode("utf-8", "replace"), _secrets_of(plugin))) or "nothing"
         raise ConfigurationError(
             f"the kubeconfig's login failed: {what} ended with status {done.returncode} and said: {said}; see whether `kubectl auth whoami` works with it"
         )
     return _status(done.stdout, plugin, what)
+
+
+def _secrets_of(plugin: Plugin) -> set[str]:
+    variables = [{"name": name, "value": value} for name, value in plugin.environment]
+    return logins_in({"env": variables, "args": list(plugin.arguments)})
+
+
+def _cluster(plugin: Plugin, access: Access) -> dict[str, Any]:
+    """https://kubernetes.io/docs/reference/config-api/client-authentication.v1/#client-authentication-k8s-io-v1-Cluster"""
+    authorities = b"" if access.insecure else access.ca_data or (_content(access.ca_path) if access.ca_path else b"")
+    told = {
+        "tls-server-name": access.tls_server_name,
+        "insecure-skip-tls-verify": access.insecure,
+        "certificate-authority-data": base64.b64encode(authorities).decode(),
+        "proxy-url": access.proxy_url,
+        "disable-compression": access.disable_compression,
+    }
+    return {"server": access.server, **{key: value for key, value in told.items() if value}, "config": plugin.cluster_config}
 
 
 def _status(printed: bytes, plugin: Plugin, what: str) -> Mapping[str, Any]:
@@ -209,6 +252,9 @@ def _status(printed: bytes, plugin: Plugin, what: str) -> Mapping[str, Any]:
     status = answer.get("status")
     if not isinstance(status, dict) or not any(status.get(key) for key in ("token", "clientCertificateData", "clientKeyData")):
         raise ConfigurationError(f"{what} gave neither a token nor a certificate; log in with its own command first")
+    for key in ("token", "clientCertificateData", "clientKeyData"):
+        if not isinstance(status.get(key) or "", str):
+            raise ConfigurationError(f"{what}: expected text as {key}, found something else; update the plugin")
     if bool(status.get("clientCertificateData")) != bool(status.get("clientKeyData")):
         raise ConfigurationError(f"{what} gave only one of certificate and key; update the plugin")
     return status
@@ -220,13 +266,18 @@ def _line(text: str) -> str:
 
 def _content(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return contents(path)
     except OSError:
         return b""
 
 
-def _from_library(choice: Choice) -> Callable[[], str]:
+def _from_library(choice: Choice) -> Callable[[], _Given]:
     """The login of an old auth-provider, which the `kubernetes` package refreshes."""
+    if choice.access.key_data:  # the library would write it into a file that outlives a kill
+        raise ConfigurationError(
+            f"the login of {choice.access.place} has an auth-provider and client-key-data, which would be written into a temporary file; "
+            "put the key into a file and name that as client-key"
+        )
     from kubernetes import config
     from kubernetes.client.configuration import Configuration
 
@@ -240,15 +291,20 @@ def _from_library(choice: Choice) -> Callable[[], str]:
         else:
             config.load_kube_config(config_file=choice.kubeconfig, **options)
     except Exception as error:  # the loader lets YAML, base64, OS and type errors through as they are
-        complaints.said.append(_line(str(error)) or type(error).__name__)
+        complaints.said.append(str(error) or type(error).__name__)
     finally:
         logging.getLogger().removeHandler(complaints)
     if complaints.said:
         raise ConfigurationError(
             f"the kubeconfig's login failed: auth-provider {choice.access.auth_provider} of {choice.access.place}: "
-            f"{_line(complaints.said[0])}; see whether `kubectl auth whoami` works with it"
+            f"{_line(blanked(complaints.said[0], ()))}; see whether `kubectl auth whoami` works with it"
         )
-    return _kept(lambda: str(configuration.auth_settings().get("BearerToken", {}).get("value") or ""))
+
+    def ask() -> _Given:
+        value = str(configuration.auth_settings().get("BearerToken", {}).get("value") or "")
+        return _Given(value, until=time.monotonic() + _TOKEN_KEPT)
+
+    return ask
 
 
 class _Complaints(logging.Handler):

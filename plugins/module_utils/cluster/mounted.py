@@ -11,18 +11,21 @@ rest. A distroless image has none of them, and that is said.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..istio.credential import decode
-from ..istio.mounts import Change, File, Request, alike, choose, digests, files, missing, restoration
+from ..istio.mount_arguments import Request
+from ..istio.mounted_files import File, digests, files
+from ..istio.mounts import Change, alike, choose, missing, restoration
+from ..objects.kinds import DEPLOYMENT, SECRET, with_kind
+from ..objects.ownership import FIELD_MANAGER
 from ..problems import Problem
-from .client import FIELD_MANAGER, ApiError, Cluster, ClusterError
+from ..progress import tell
+from ..wait import until
+from .client import ApiError, Cluster, ClusterError
 from .pods import PodError, Ran, run
-from .reconcile import with_kind
-from .resources import DEPLOYMENT, SECRET
 from .rollout import PodState, look, wait
 
 State = Literal["same", "same_size", "present", "differs", "missing", "unreadable", "unknown"]
@@ -139,7 +142,7 @@ def find(cluster: Cluster, namespace: str, name: str | None, selector: Mapping[s
 
 
 def contents(cluster: Cluster, namespace: str, request: Request, notes: list[str]) -> dict[str, dict[str, bytes] | None]:
-    """What is in the Secrets; None for what does not exist, and nothing for what this login may not read."""
+    """What is in the Secrets; None for what does not exist, and nothing for what this user may not read."""
     found: dict[str, dict[str, bytes] | None] = {}
     for name in dict.fromkeys(mount.secret for mount in request.mounts):
         try:
@@ -147,7 +150,7 @@ def contents(cluster: Cluster, namespace: str, request: Request, notes: list[str
         except ApiError as error:
             if not error.missing_verb:
                 raise
-            notes.append(f"Secret {namespace}/{name} was not looked at: this login may not {error.missing_verb} it")
+            notes.append(f"Secret {namespace}/{name} was not checked: this user may not {error.missing_verb} it")
             continue
         found[name] = None if item is None else decode(item)
     return found
@@ -211,7 +214,11 @@ _WORDS: dict[State, str] = {"differs": "another content", "missing": "not there"
 def _verify(cluster: Cluster, namespace: str, name: str, request: Request, deadline: float, notes: list[str]) -> list[Seen]:
     """Looks into each pod until its files are the Secrets', or the time is over. Pods and Secrets are read anew each time, as they may change."""
     failures = 0
-    while True:
+    seen: list[Seen] | None = None
+    """None where it may not be looked."""
+
+    def once() -> bool | None:
+        nonlocal failures, seen
         try:
             expected = files(request, contents(cluster, namespace, request, notes))
             pods = [pod.name for pod in _current(cluster, namespace, name) if pod.state == "ready"]
@@ -219,14 +226,18 @@ def _verify(cluster: Cluster, namespace: str, name: str, request: Request, deadl
         except (ApiError, PodError) as error:
             if isinstance(error, ApiError) and error.missing_verb:
                 notes.append(f"no files were looked at: {error}")
-                return []
+                seen = None
+                return True
             failures += 1
             if failures == _FAILURES:
                 raise
-        else:
-            if cluster.clock() + _PAUSE > deadline or not any(one.wrong for one in seen):
-                break
-        time.sleep(_PAUSE)
+            return None
+        tell(f"comparison of the files in the pods of Deployment {namespace}/{name}")
+        return not any(one.wrong for one in seen)
+
+    until(once, timeout=deadline - cluster.clock(), delay=_PAUSE, clock=cluster.clock)
+    if seen is None:
+        return []
     if not seen:
         notes.append("no files were looked at: the Deployment has no pods that are ready")
     unknown = sorted({one.pod for one in seen for __, state in one.files if state == "unknown"})

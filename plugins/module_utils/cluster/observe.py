@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..objects.kinds import Resource, with_kind
 from .client import ApiError, Cluster
-from .reconcile import with_kind
-from .resources import Resource
 
 
 def list_where_allowed(cluster: Cluster, resource: Resource, namespace: str, notes: list[str]) -> list[dict[str, Any]]:
@@ -20,7 +19,7 @@ def list_where_allowed(cluster: Cluster, resource: Resource, namespace: str, not
         except ApiError as error:
             if error.missing_verb:
                 where = f"namespace {place}" if place else "other namespaces"
-                notes.append(f"{resource.plural} in {where} were not looked at: this login may not {error.missing_verb} them")
+                notes.append(f"{resource.plural} in {where} were not checked: this user may not {error.missing_verb} them")
                 continue
             if error.status == 404:  # the kind itself is unknown there
                 notes.append(f"{resource.plural} were not looked at: the cluster does not serve {resource.api_version}")

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ..objects.kinds import POD
 from .client import Cluster, ClusterError
-from .resources import POD
+from .transport import ended_after
 
 # https://kubernetes.io/docs/reference/using-api/websocket-protocol: a channel's number before each message; v5 can close one
 _V5, _V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
@@ -164,32 +165,46 @@ def run(
     channel = cluster.websocket(POD, namespace, name, "exec", query, (_V5, _V4))
     output: dict[int, bytearray] = {_STDOUT: bytearray(), _STDERR: bytearray(), _STATUS: bytearray()}
     try:
-        if stdin is not None:
-            if channel.getsubprotocol() != _V5:
-                raise PodError(f"{where}: cannot end the command's input: the API server is older than Kubernetes 1.30; upgrade it")
-            _write(channel, stdin)
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            channel.settimeout(left)
-            opcode, message = channel.recv_data()
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                break
-            if message and message[0] in output:
-                output[message[0]] += message[1:]
-            if keep is not None:
-                del output[_STDOUT][keep:]
-            if sum(map(len, output.values())) > OUTPUT_LIMIT:
-                raise PodError(f"{where}: {command[0]} wrote more than {OUTPUT_LIMIT >> 20} MiB, which is more than is read")
+        with ended_after(timeout, channel.sock):  # also a message that never ends
+            if stdin is not None:
+                if channel.getsubprotocol() != _V5:
+                    raise PodError(f"{where}: cannot end the command's input: the API server is older than Kubernetes 1.30; upgrade it")
+                _write(channel, stdin)
+            _read(channel, output, deadline, keep)
+        if sum(map(len, output.values())) > OUTPUT_LIMIT:
+            raise PodError(f"{where}: {command[0]} wrote more than {OUTPUT_LIMIT >> 20} MiB, which is more than is read")
     except (TimeoutError, websocket.WebSocketTimeoutException):
-        raise PodError(f"{where}: {command[0]} has not ended within {timeout:g} s; allow it more time, or look what it waits for") from None
+        raise _too_long(where, command[0], timeout) from None
     except (OSError, websocket.WebSocketException) as error:
+        if time.monotonic() >= deadline:
+            raise _too_long(where, command[0], timeout) from None
         if not output[_STATUS]:  # some servers end the connection without a closing message, once everything is said
             raise PodError(f"{where}: the connection ended while {command[0]} ran ({error or type(error).__name__}); try again") from None
     finally:
         channel.shutdown()
     return Ran(_exit_code(bytes(output[_STATUS]), where, command[0]), bytes(output[_STDOUT]), bytes(output[_STDERR]))
+
+
+def _read(channel: Any, output: Mapping[int, bytearray], deadline: float, keep: int | None) -> None:
+    """Until the command has ended, or too much has come."""
+    import websocket
+
+    while sum(map(len, output.values())) <= OUTPUT_LIMIT:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        channel.settimeout(left)
+        opcode, message = channel.recv_data()
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            return
+        if message and message[0] in output:
+            output[message[0]].extend(message[1:])
+        if keep is not None:
+            del output[_STDOUT][keep:]
+
+
+def _too_long(where: str, program: str, timeout: float) -> PodError:
+    return PodError(f"{where}: {program} has not ended within {timeout:g} s; allow it more time, or look what it waits for")
 
 
 def _write(channel: Any, data: bytes) -> None:

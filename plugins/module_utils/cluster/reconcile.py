@@ -4,7 +4,7 @@
 """From what should be to what is: read everything once, decide locally, write only what differs, say what was done.
 
     live = read(cluster, refs)                      # GETs or LISTs
-    units = [Unit(plan), ...]                       # pure: plan_apply, plan_delete, or a planner of one's own
+    units = [Unit(plan), ...]                       # pure: plan_apply, plan_delete (objects/plan.py), or a planner of one's own
     outcome = execute(cluster, units, check_mode=...)
 
 Units are independent of each other and run side by side; the plans of one unit run in their order, because an order is what keeps
@@ -17,75 +17,26 @@ the later one finds its own wish fulfilled, or ends with `Overtaken`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ..istio.names import CA_SUFFIX
-from ..istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
+from ..objects.compare import differences
+from ..objects.kinds import Manifest, Ref, Resource, ref_of, resource_of, with_kind
+from ..objects.ownership import FIELD_MANAGER
+from ..objects.plan import Plan, Unit, Write
 from ..problems import Problem, Rejected
-from .client import CONNECTIONS, FIELD_MANAGER, ApiError, Cluster, ClusterError
-from .compare import Difference, differences
-from .resources import Ref, Resource, ref_of, resource_of
-
-Manifest = Mapping[str, Any]
-Action = Literal["created", "updated", "replaced", "deleted", "unchanged"]
+from ..progress import tell
+from .client import CONNECTIONS, ApiError, Cluster, ClusterError
 
 GETS_AT_MOST = 8
 """Up to so many objects of a kind in a namespace are read by name, so that a Role with resourceNames suffices; more by one LIST.
 A Secret and its `-cacert` count as one: eight credentials are eight."""
 
 
-_SECRET_FIELDS = ("data", "stringData")
 _RACES = 5  # so often an apply is sent again because of changes that do not concern it
-
-
-@dataclass(frozen=True)
-class Write:
-    """One request that changes something."""
-
-    verb: Literal["apply", "delete"]
-    manifest: Manifest = field(repr=False)  # it may hold keys
-    """What to apply; for a deletion, apiVersion, kind and metadata suffice."""
-    force: bool = False
-    uid: str | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done about one object, and why."""
-
-    ref: Ref
-    action: Action
-    reasons: tuple[str, ...] = ()
-    writes: tuple[Write, ...] = ()
-    before: Manifest | None = None
-    """What a diff shows; never key material."""
-    after: Manifest | None = None
-    problems: tuple[Problem, ...] = ()
-    basis: Manifest | None = field(default=None, repr=False)  # it may hold keys
-    """The live object that it was made for; None where there was none."""
-
-    @property
-    def changed(self) -> bool:
-        return self.action != "unchanged"
-
-    def as_result(self) -> dict[str, Any]:
-        return {
-            "kind": self.ref.kind,
-            "namespace": self.ref.namespace,
-            "name": self.ref.name,
-            "action": self.action,
-            "reasons": list(self.reasons),
-        }
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Plans that run one after the other; a failure ends the unit, and no other."""
-
-    plans: tuple[Plan, ...]
 
 
 @dataclass
@@ -102,6 +53,8 @@ class Outcome:
     rehearsed: bool = False
     """Whether the failures are those of a dry run, so that nothing was written."""
     notes: list[str] = field(default_factory=list)
+    doubts: list[Problem] = field(default_factory=list)
+    """In check mode: what the run itself would fail from, unless an earlier task changes it."""
     stopped_by: str = ""
     """The signal that ended the run early."""
 
@@ -133,15 +86,14 @@ class Overtaken(ClusterError):
 
     def __init__(self, ref: Ref, before: Manifest | None, now: Manifest | None) -> None:
         if now is None:
-            what, left = "was deleted by something else while this run was at work", "it was not made anew"
+            what, left = "was deleted by something else during this run", "It was not made again"
         else:
             known, entries = ((item or {}).get("metadata", {}).get("managedFields") or [{}] for item in (before, now))
             # times are whole seconds: of two entries of the same second it is the one that was not there before
             last = max(entries, key=lambda entry: (str(entry.get("time") or ""), entry not in known))
             who, when = last.get("manager") or "(unnamed)", last.get("time") or "an unknown time"
-            what = f"was written by field manager {who} at {when}, while this run was at work, and differently"
-            left = "it was left as it is"
-        super().__init__(f"{ref} {what}; {left}, so run again to decide anew")
+            what, left = f"was changed by field manager {who} at {when} during this run", "Nothing was overwritten"
+        super().__init__(f"{ref} {what}. {left}; run again")
 
 
 class Stopped(BaseException):
@@ -160,7 +112,7 @@ class Interrupted(ClusterError):
         if outcome.rehearsed:
             super().__init__(f"{shown}. Refused in a dry run: {_named(plan for plan, __ in outcome.failed)}; nothing was written")
             return
-        half_done = f" Half done, and to be finished by running again: {_named(outcome.half_done)}." if outcome.half_done else ""
+        half_done = f" Only partly applied: {_named(outcome.half_done)}." if outcome.half_done else ""
         super().__init__(
             f"{shown}.{half_done} Applied before that: {_named(outcome.applied)}; failed: {_named(plan for plan, __ in outcome.failed)}; "
             f"not tried: {_named(outcome.skipped)}. Running again continues where this run ended"
@@ -200,93 +152,6 @@ def owned(cluster: Cluster, resource: Resource, namespace: str | None, label_sel
     return [with_kind(item, resource) for item in cluster.list(resource, namespace, label_selector=label_selector)]
 
 
-def with_kind(item: dict[str, Any], resource: Resource) -> dict[str, Any]:
-    """An item of a LIST, which carries no kind, as a GET would give it."""
-    return {"apiVersion": resource.api_version, "kind": resource.kind, **item}
-
-
-def plan_apply(manifest: Manifest, live: Manifest | None, *, force: bool = False) -> Plan:
-    """What server-side apply has to do about one object."""
-    ref = ref_of(manifest)
-    if live is None:
-        return Plan(ref, "created", ("does not exist",), (Write("apply", manifest, force=force),), None, shown(manifest, manifest))
-    if (live.get("metadata") or {}).get("deletionTimestamp"):
-        problem = Problem("terminating", str(ref), "the object is being deleted", "wait until its finalizers are done and run again")
-        return Plan(ref, "unchanged", problems=(problem,))
-    found = differences(manifest, live, FIELD_MANAGER)
-    if not found:
-        return Plan(ref, "unchanged")
-    conflicts = () if force else tuple(_conflict(ref, difference) for difference in found if difference.manager)
-    return Plan(
-        ref,
-        "updated",
-        tuple(str(difference) for difference in found),
-        (Write("apply", manifest, force=force),),
-        shown(live, manifest),
-        shown(manifest, manifest),
-        conflicts,
-        live,
-    )
-
-
-def plan_delete(ref: Ref, resource: Resource, live: Manifest | None, *, force: bool = False, reason: str = "state is absent") -> Plan:
-    """Deletes what is ours; what is not needs `force`. What is being deleted already, and waits for its finalizers, is left to that."""
-    metadata = (live or {}).get("metadata") or {}
-    problems = _finalizers(ref, metadata)
-    if live is None or metadata.get("deletionTimestamp"):
-        return Plan(ref, "unchanged", problems=problems)
-    if not force and (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
-        problems += (
-            Problem(
-                "foreign_object",
-                str(ref),
-                f"expected an object labelled {MANAGED_BY_LABEL}={MANAGED_BY}, found one that something else made",
-                "delete it by hand, or set force_conflicts to have it deleted",
-            ),
-        )
-    target = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
-    return Plan(ref, "deleted", (reason,), (Write("delete", target, uid=metadata.get("uid")),), shown(live, live), None, problems)
-
-
-def _finalizers(ref: Ref, metadata: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """A warning where a deletion waits for others; those of the garbage collector end by themselves."""
-    waits = ", ".join(name for name in metadata.get("finalizers") or () if name not in ("foregroundDeletion", "orphan"))
-    if not waits:
-        return ()
-    began = metadata.get("deletionTimestamp")
-    message = f"is being deleted since {began}, is still there" if began else "will still be there after its deletion"
-    remedy = "see that their controllers run, or, where they are gone, remove the finalizers by hand"
-    return (Problem("waits_for_finalizers", str(ref), f"{ref.kind} {message}, and waits for the finalizers {waits}", remedy, "warning"),)
-
-
-def _conflict(ref: Ref, difference: Difference) -> Problem:
-    return Problem(
-        "conflict",
-        str(ref),
-        f"{difference.field} was set to another value by field manager {difference.manager}",
-        "make both agree, or set force_conflicts to take the field over",
-    )
-
-
-def shown(source: Manifest, manifest: Manifest) -> dict[str, Any]:
-    """The part of an object that a diff shows: without status and bookkeeping, and of labels and annotations only those in the manifest."""
-    wanted = manifest.get("metadata") or {}
-    metadata: dict[str, Any] = {}
-    for name, value in (source.get("metadata") or {}).items():
-        if name in ("name", "namespace"):
-            metadata[name] = value
-        elif name in ("labels", "annotations"):
-            kept = {key: inner for key, inner in (value or {}).items() if key in (wanted.get(name) or {})}
-            if kept:
-                metadata[name] = kept
-    rest = {
-        key: value
-        for key, value in source.items()
-        if key not in ("metadata", "status", *(_SECRET_FIELDS if source.get("kind") == "Secret" else ()))
-    }
-    return {**rest, "metadata": metadata}
-
-
 def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehearse: bool = False) -> Outcome:
     """Carries the plans out; in check mode, and before the first write where `rehearse` is set, asks the server's dry run instead.
 
@@ -308,6 +173,14 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
             raise Interrupted(outcome)
         if check_mode:
             return outcome
+    _carry_out(cluster, busy, outcome, len(plans))
+    if outcome.failed or outcome.skipped:
+        raise Interrupted(outcome)
+    return outcome
+
+
+def _carry_out(cluster: Cluster, units: Sequence[Unit], outcome: Outcome, count: int) -> None:
+    """Writes the units side by side, each in its order; a signal lets what is under way finish."""
     lock = threading.Lock()
     stop = threading.Event()
 
@@ -331,11 +204,12 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
                 return
             with lock:
                 outcome.applied.append(plan)
+            tell("objects written", len(outcome.applied), count)
 
     try:
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             try:
-                for unit in [threads.submit(carry_out, unit) for unit in busy]:
+                for unit in [threads.submit(carry_out, unit) for unit in units]:
                     unit.result()
             except BaseException:
                 stop.set()  # requests under way are finished when the pool closes, so that what was applied is known
@@ -343,9 +217,6 @@ def execute(cluster: Cluster, units: Sequence[Unit], *, check_mode: bool, rehear
                 raise
     except (Stopped, KeyboardInterrupt) as stopped:
         outcome.stopped_by = str(stopped) or "SIGINT"
-    if outcome.failed or outcome.skipped:
-        raise Interrupted(outcome)
-    return outcome
 
 
 def _send(cluster: Cluster, write: Write, basis: Manifest | None, *, dry_run: bool = False) -> Manifest | None:
@@ -418,7 +289,8 @@ def _rehearse(
 ) -> None:
     """The server's dry run of every apply. What it cannot be asked becomes a note in check mode; what it refuses, a failure.
 
-    A namespace that is missing is an error (Rejected) for whoever is about to write; in check mode an earlier task may be about to make it.
+    A namespace that is missing or going away is an error (Rejected). In check mode one that is missing is a warning: an earlier task of the
+    same run may be about to make it, and only then will the run itself succeed.
     Unless `thoroughly`, only whether the namespaces can take new objects is of interest: a webhook need not know dry runs.
     """
     stop = threading.Event()
@@ -434,9 +306,7 @@ def _rehearse(
                 _send(cluster, write, plan.basis, dry_run=True)
             except ApiError as error:
                 if error.missing_verb:
-                    return None, f"this login may not {error.missing_verb} {error.resource.plural}"
-                if error.is_missing_namespace and check_mode:
-                    return None, f"namespace {plan.ref.namespace} does not exist yet"
+                    return None, f"this user may not {error.missing_verb} {error.resource.plural}"
                 if error.hopeless:
                     stop.set()
                 return error, None
@@ -449,18 +319,32 @@ def _rehearse(
     unasked: dict[str, list[Plan]] = {}
     refusing: dict[str, list[str]] = {}
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        for plan, (error, why) in zip(plans, threads.map(try_out, plans), strict=True):
-            if isinstance(error, ApiError) and not check_mode and (error.is_missing_namespace or error.is_dying_namespace):
+        for number, (plan, (error, why)) in enumerate(zip(plans, threads.map(try_out, plans), strict=True), 1):
+            tell("dry runs", number, len(plans))
+            if isinstance(error, ApiError) and (error.is_missing_namespace or error.is_dying_namespace):
                 names = refusing.setdefault("missing" if error.is_missing_namespace else "terminating", [])
                 names += [plan.ref.namespace] if plan.ref.namespace not in names else []
             elif error and (thoroughly or error.hopeless):
                 outcome.failed.append((plan, error))
             if why:
                 unasked.setdefault(why, []).append(plan)
+    if check_mode and "missing" in refusing:
+        outcome.doubts.append(_to_come(sorted(refusing.pop("missing")), everything))
     if refusing:
         raise Rejected([_no_namespace(what, sorted(names), everything) for what, names in refusing.items()])
     if check_mode:
         outcome.notes += [f"{_named(several)}: not validated by the server ({why})" for why, several in unasked.items()]
+
+
+def _to_come(names: Sequence[str], plans: Sequence[Plan]) -> Problem:
+    several = "namespaces" if len(names) > 1 else "namespace"
+    objects = _named((plan for plan in plans if plan.ref.namespace in names and plan.action == "created"), 3)
+    message = (
+        f"expected the {several} of {objects} to exist, found no {', '.join(names)}: without check mode the task fails, and writes nothing, unless "
+        "an earlier task makes it"
+    )
+    remedy = f"make it first (kubectl create namespace {names[0]}), or correct the name"
+    return Problem("namespace_missing", f"{several} {', '.join(names)}", message, remedy, "warning")
 
 
 def _no_namespace(what: str, names: Sequence[str], plans: Sequence[Plan]) -> Problem:
@@ -471,8 +355,4 @@ def _no_namespace(what: str, names: Sequence[str], plans: Sequence[Plan]) -> Pro
         message = f"expected the {several} of {objects} to exist, found no {', '.join(names)}; nothing was written"
         return Problem("namespace_missing", where, message, f"make it first (kubectl create namespace {names[0]}), or correct the name")
     message = f"expected the {several} of {objects} to take new objects, but {', '.join(names)} is being deleted; nothing was written"
-    return Problem("namespace_terminating", where, message, "run again when it is gone and made anew")
-
-
-def problems_of(units: Iterable[Unit]) -> tuple[Problem, ...]:
-    return tuple(problem for unit in units for plan in unit.plans for problem in plan.problems)
+    return Problem("namespace_terminating", where, message, "create the namespace again when it is gone, then run again")

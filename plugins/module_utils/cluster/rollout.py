@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from ..objects.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET
+from ..progress import tell
+from ..wait import until
 from .client import ApiError, Cluster, Unreachable
 from .pods import pod_of
-from .resources import DEPLOYMENT, EVENT, POD, REPLICA_SET
 
 Manifest = Mapping[str, Any]
 
@@ -253,19 +255,21 @@ def wait(
     before: dict[str, PodState] = {}
     gone: dict[str, PodState] = {}
     rollout = Rollout(Look(False, 0, 0, 0, 0), timeout=timeout)
-    while True:
+    unreachable: Unreachable | None = None
+
+    def once() -> bool:
+        nonlocal before, unreachable
         try:
-            found = look(cluster, namespace, name)
-        except Unreachable:
-            if cluster.clock() - began + _POLL > timeout:
-                raise
-            sleep(_POLL)  # pods start all the same while an API server does not answer
-            continue
+            found, unreachable = look(cluster, namespace, name), None
+        except Unreachable as error:
+            unreachable = error  # pods start all the same while an API server does not answer
+            return False
         rollout.elapsed = cluster.clock() - began
         if found is None:
             rollout.look = replace(rollout.look, complete=False, pods=(), obstacles=("the Deployment was deleted meanwhile",))
-            return rollout
+            return True
         rollout.look = found
+        tell(f"rollout of Deployment {namespace}/{name} ({found})")
         present = {pod.name for pod in found.pods}
         for pod in before.values():
             if pod.name not in present:
@@ -274,12 +278,14 @@ def wait(
         rollout.gone = list(gone.values())
         if not rollout.progress or rollout.progress[-1]["state"] != str(found):
             rollout.progress.append({"after": round(rollout.elapsed, 1), "state": str(found)})
-        if found.complete:
-            return rollout
-        if found.hopeless or rollout.elapsed + _POLL > timeout:
-            rollout.look = replace(found, pods=tuple(_explained(cluster, namespace, pod, notes) for pod in found.pods))
-            return rollout
-        sleep(_POLL)
+        return found.complete or found.hopeless
+
+    until(once, timeout=timeout, delay=_POLL, clock=cluster.clock, sleep=sleep)
+    if unreachable:
+        raise unreachable
+    if rollout.look.pods and not rollout.look.complete:
+        rollout.look = replace(rollout.look, pods=tuple(_explained(cluster, namespace, pod, notes) for pod in rollout.look.pods))
+    return rollout
 
 
 def _explained(cluster: Cluster, namespace: str, pod: PodState, notes: list[str] | None) -> PodState:
@@ -294,6 +300,6 @@ def _explained(cluster: Cluster, namespace: str, pod: PodState, notes: list[str]
         if not error.missing_verb:
             raise
         if notes is not None:
-            notes.append(f"events were not looked at: this login may not {error.missing_verb} them in namespace {namespace}")
+            notes.append(f"events were not checked: this user may not {error.missing_verb} them in namespace {namespace}")
         return pod
     return replace(pod, troubles=reasons(events) or pod.troubles)

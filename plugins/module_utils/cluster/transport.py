@@ -11,17 +11,19 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ..kubeconfig import Access
 from ..memory_file import unnamed_file
-from ..proxy_choice import Proxy
+from ..proxy_choice import Proxy, ascii_host
+from ..regular_file import contents
 from .errors import ConfigurationError
+from .login import Pair
 
 CONNECTIONS = 8
 """Connections kept open, and so requests under way at once."""
@@ -30,6 +32,7 @@ READ_TIMEOUT = 30.0  # seconds, for the whole of an answer
 LARGEST_ANSWER = 1 << 30  # bytes: a page of 500 objects, each as large as etcd takes it
 LARGEST_UNPACKED = 64 << 20  # bytes, of an answer that is compressed though nobody asked for that
 
+_CERTIFICATE_KEPT = 1.0  # seconds until a client certificate's files are read again
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.+?-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL)
 _SOCKS_REFUSALS = {
     1: "general failure",
@@ -47,9 +50,9 @@ class ProxyRefused(OSError):
     """What a SOCKS proxy answered instead of a connection."""
 
 
-def tls_context(access: Access, certificate: tuple[bytes, bytes] | None = None) -> ssl.SSLContext:
+def tls_context(access: Access, certificate: Pair | None = None) -> ssl.SSLContext:
     """A context that verifies as Go does: each CA that is given is trusted as it is, and what RFC 5280 asks of CAs beyond the signatures
-    (VERIFY_X509_STRICT, which Python sets from 3.13 on) is not asked: many clusters have none of it. `certificate`: (certificate, key) in PEM."""
+    (VERIFY_X509_STRICT, which Python sets from 3.13 on) is not asked: many clusters have none of it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
     context.hostname_checks_common_name = False
@@ -61,32 +64,38 @@ def tls_context(access: Access, certificate: tuple[bytes, bytes] | None = None) 
     else:
         context.load_default_certs()
     if certificate:
-        _present(context, *certificate)
+        try:
+            _present(context, *certificate)
+        except (OSError, ValueError) as error:  # files were tried before
+            raise ConfigurationError(
+                f"the certificate and key that the login of {access.place} gave cannot be used ({getattr(error, 'reason', None) or 'no PEM'}); "
+                "see whether `kubectl auth whoami` works with it"
+            ) from None
     return context
 
 
 def _trust(context: ssl.SSLContext, access: Access) -> None:
     where = access.ca_path or f"certificate-authority-data of {access.place}"
     try:
-        content = access.ca_data or Path(access.ca_path).read_bytes()
-    except (OSError, ValueError):
-        content = b""
+        content, reason = access.ca_data or contents(access.ca_path), ""
+    except OSError as error:
+        content, reason = b"", f" ({error.strerror})"
     loaded = 0
     for block in _CERTIFICATE.findall(content):
         with contextlib.suppress(ssl.SSLError, ValueError):  # as Go, which passes over those that it cannot read
             context.load_verify_locations(cadata=block.decode("ascii", "replace"))
             loaded += 1
     if not loaded:
-        raise ConfigurationError(f"the CA certificates in {where} cannot be read; give PEM in ca_cert or in the kubeconfig")
+        raise ConfigurationError(f"the CA certificates in {where} cannot be read{reason}; give PEM in ca_cert or in the kubeconfig")
 
 
-def client_certificate(access: Access) -> tuple[bytes, bytes] | None:
-    """(certificate, key) in PEM, from data or files."""
+def client_certificate(access: Access) -> Pair | None:
+    """From data or files."""
     if not access.has_certificate:
         return None
     try:
-        certificate = access.certificate_data or Path(access.certificate_path).read_bytes()
-        key = access.key_data or (Path(access.key_path).read_bytes() if access.key_path else certificate)
+        certificate = access.certificate_data or contents(access.certificate_path)
+        key = access.key_data or (contents(access.key_path) if access.key_path else certificate)
         # tried here, because urllib3 would tell what is wrong with them as if the server had not answered
         _present(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, key)
     except (OSError, ValueError) as error:
@@ -100,20 +109,70 @@ def client_certificate(access: Access) -> tuple[bytes, bytes] | None:
     return certificate, key
 
 
+def certificate_source(access: Access) -> Callable[[], Pair | None]:
+    """The client certificate as it is now: files that are rotated are read again, and count once they fit each other."""
+    last = client_certificate(access)
+    if last is None or access.certificate_data or access.key_data:
+        return lambda: last
+    read_at = time.monotonic()
+
+    def current() -> Pair | None:
+        nonlocal last, read_at
+        if time.monotonic() >= read_at + _CERTIFICATE_KEPT:
+            with contextlib.suppress(ConfigurationError):
+                last = client_certificate(access)
+            read_at = time.monotonic()
+        return last
+
+    return current
+
+
 def _present(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     with unnamed_file(certificate) as certificate_file, unnamed_file(key) as key_file:
         context.load_cert_chain(certificate_file, key_file, password="")  # without, OpenSSL would ask
 
 
-def pool(access: Access, context: ssl.SSLContext | None, proxy: Proxy | None, proxy_headers: Mapping[str, str]) -> Any:
-    """A urllib3 pool manager for the API server."""
+class Pools:
+    """A pool manager for as long as the client certificate is the same: where a plugin gives another one, or files are rotated, new connections
+    present that."""
+
+    def __init__(self, make: Callable[[Pair | None], Any], certificate: Callable[[], Pair | None]) -> None:
+        self.make = make
+        self.certificate = certificate
+        self.lock = threading.Lock()
+        self.presented = certificate()
+        self.manager = make(self.presented)
+
+    def current(self) -> Any:
+        with self.lock:
+            wanted = self.certificate()
+            if wanted != self.presented:
+                self.manager, self.presented = self.make(wanted), wanted  # requests under way keep theirs
+            return self.manager
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        return self.current().request(*arguments, **options)
+
+    def connection_from_url(self, url: str) -> Any:
+        return self.current().connection_from_url(url)
+
+    def clear(self) -> None:
+        """Closes the connections that are kept open."""
+        self.manager.clear()
+
+
+def pool(access: Access, certificate: Pair | None, proxy: Proxy | None, proxy_headers: Mapping[str, str], *, any_name: bool = False) -> Any:
+    """A urllib3 pool manager for the API server; with `any_name` one whose certificate may be for any."""
     import urllib3
     from urllib3.util import make_headers
 
     classes = _classes()
     settings: dict[str, Any] = {"maxsize": CONNECTIONS, "block": False}
     if access.is_tls:
-        settings["ssl_context"] = context
+        settings["ssl_context"] = tls_context(access, certificate)
+        if any_name or access.insecure:
+            settings["ssl_context"].check_hostname = False
+            settings["assert_hostname"] = False  # or urllib3 checks it
         if access.tls_server_name:
             settings["server_hostname"] = access.tls_server_name
     if proxy is None or proxy.is_socks:
@@ -125,15 +184,16 @@ def pool(access: Access, context: ssl.SSLContext | None, proxy: Proxy | None, pr
     if proxy.username is not None and "proxy-authorization" not in headers:
         headers |= make_headers(proxy_basic_auth=f"{proxy.username}:{proxy.password or ''}")
     if proxy.scheme == "https":
-        settings["proxy_ssl_context"] = _proxy_context(access)
+        settings["proxy_ssl_context"] = _proxy_context(access, certificate)
     made = urllib3.ProxyManager(proxy.url, proxy_headers=headers, **settings)
     made.pool_classes_by_scheme = classes.direct
     return made
 
 
-def _proxy_context(access: Access) -> ssl.SSLContext:
-    """For a proxy that is spoken to in TLS: Go verifies it with the cluster's CAs; one with a public certificate is as good."""
-    context = tls_context(access)
+def _proxy_context(access: Access, certificate: Pair | None) -> ssl.SSLContext:
+    """For a proxy that is spoken to in TLS: Go verifies it with the cluster's CAs, and shows it the client certificate where it asks; one with a
+    public certificate is as good."""
+    context = tls_context(access, certificate)
     if not access.insecure:
         context.load_default_certs()
     return context
@@ -157,11 +217,32 @@ def dial(manager: Any, host: str) -> Any:
     return connection.sock
 
 
+@contextlib.contextmanager
+def ended_after(seconds: float, connection: Any) -> Iterator[None]:
+    """Ends a conversation that the other side draws out byte by byte: a time-out of the socket's own begins anew with each."""
+    plain = connection if isinstance(connection, socket.socket) else connection.socket
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(plain, socket.SHUT_RDWR)  # and not an SSLSocket's own, which another thread may be reading from
+
+    timer = threading.Timer(max(seconds, 0.0), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def body(response: Any) -> bytes:
     """A whole answer, read within its deadline. ValueError: it is larger than any API server's is."""
-    limit = LARGEST_UNPACKED if response.headers.get("Content-Encoding") else LARGEST_ANSWER
+    packed = response.headers.get("Content-Encoding") or ""
+    limit = LARGEST_UNPACKED if packed else LARGEST_ANSWER
     read = bytearray()
     try:
+        if "," in packed:  # unpacked, each byte of it may be a million
+            raise ValueError("been packed several times")
         for part in response.stream(65536):
             read += part
             if len(read) > limit:
@@ -178,6 +259,12 @@ def prolong(response: Any, seconds: float) -> None:
     with contextlib.suppress(AttributeError):
         raw = response._fp.fp.raw
         raw.deadline = time.monotonic() + seconds
+
+
+def hang_up(response: Any) -> None:
+    """Ends an answer that another thread may be reading."""
+    with contextlib.suppress(AttributeError, TypeError, OSError):
+        socket.socket.shutdown(response._fp.fp.raw.timed, socket.SHUT_RDWR)
 
 
 class _Timed(socket.SocketIO):
@@ -273,7 +360,7 @@ def _socks_address(host: str) -> bytes:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        name = host.encode("ascii", "replace") if host.isascii() else host.encode("idna")
+        name = ascii_host(host).encode("ascii", "replace")
         return b"\x03" + bytes((min(len(name), 255),)) + name[:255]
     return (b"\x01" if address.version == 4 else b"\x04") + address.packed
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..istio.usage import Use, gateway_api_uses, uses
+from ..objects.kinds import API_GATEWAY, BACKEND_TLS_POLICY, DESTINATION_RULE, GATEWAY, LISTENER_SET, Resource, with_kind
 from .client import ApiError, Cluster
 from .observe import list_where_allowed
-from .reconcile import with_kind
-from .resources import API_GATEWAY, DESTINATION_RULE, GATEWAY, LISTENER_SET, Resource
 
 
 def find_uses(cluster: Cluster, namespace: str, notes: list[str]) -> list[Use]:
     """What refers to credentials, in the whole cluster; where that may not be listed, in the namespace."""
     gateways = list_where_allowed(cluster, GATEWAY, namespace, notes)
     rules = list_where_allowed(cluster, DESTINATION_RULE, namespace, notes)
-    listeners = [list_of_gateway_api(cluster, resource, notes) for resource in (API_GATEWAY, LISTENER_SET)]
+    listeners = [list_of_gateway_api(cluster, resource, notes) for resource in (API_GATEWAY, LISTENER_SET, BACKEND_TLS_POLICY)]
     return [*uses(gateways, rules), *gateway_api_uses(*listeners)]
 
 
@@ -31,7 +30,5 @@ def list_of_gateway_api(cluster: Cluster, resource: Resource, notes: list[str]) 
             return []
         if not error.missing_verb:
             raise
-    notes.append(
-        f"{resource.plural}.{resource.group} were not looked at: this login may not list them (nothing to do where there are none)"
-    )
+    notes.append(f"{resource.plural}.{resource.group} were not checked: this user may not list them (nothing to do where there are none)")
     return []

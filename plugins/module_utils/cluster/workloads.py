@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..istio.workload import UNPRIVILEGED, Workload
+from ..istio.workload import Workload, has_ended, workload_of
+from ..objects.kinds import POD, WORKLOAD_ENTRY, Resource, with_kind
 from .client import ApiError, Cluster
-from .resources import POD, WORKLOAD_ENTRY, Resource
 
 Manifest = Mapping[str, Any]
-PROXY_CONTAINER = "istio-proxy"
-_TRUE = ("1", "t", "T", "true", "TRUE", "True")
-_ENDED = ("Succeeded", "Failed")
 
 
 @dataclass
@@ -24,6 +21,8 @@ class Workloads:
     """What was found, and whether everything could be looked at."""
 
     workloads: list[Workload] = field(default_factory=list)
+    items: list[Manifest] = field(default_factory=list)
+    """The Pods and WorkloadEntries themselves."""
     namespaces: list[str] = field(default_factory=list)
     """Sorted, each once."""
     complete: bool = True
@@ -43,51 +42,14 @@ def find_workloads(cluster: Cluster, selector: Mapping[str, str], fallback: Sequ
         items, complete = _list(cluster, resource, text if resource is POD else "", fallback, notes)
         found.complete = found.complete and complete
         for item in items:
-            workload = workload_of(item, resource)
+            item = with_kind(item, resource)
+            workload = workload_of(item)
             if not has_ended(item) and selector.items() <= workload.labels.items():
                 found.workloads.append(workload)
+                found.items.append(item)
                 places.add(workload.namespace)
     found.namespaces = sorted(places)
     return found
-
-
-def has_ended(item: Manifest) -> bool:
-    return (item.get("status") or {}).get("phase") in _ENDED or "deletionTimestamp" in item["metadata"]
-
-
-def workload_of(item: Manifest, resource: Resource) -> Workload:
-    """A Pod or WorkloadEntry as the rules look at it."""
-    metadata, spec = item["metadata"], item.get("spec") or {}
-    place, labels = (metadata["namespace"], metadata["name"]), metadata.get("labels") or {}
-    if resource is WORKLOAD_ENTRY:
-        labels = {**labels, **(spec.get("labels") or {})}
-        return Workload(*place, spec.get("serviceAccount") or "default", labels, ports=spec.get("ports") or {})
-    # a sidecar of the native kind is an init container that goes on running
-    containers = [
-        *(spec.get("containers") or ()),
-        *(one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"),
-    ]
-    proxies = [container for container in containers if container.get("name") == PROXY_CONTAINER] or containers
-    return Workload(
-        *place,
-        spec.get("serviceAccountName") or "default",
-        labels,
-        mounts=tuple(mount["mountPath"] for container in proxies for mount in container.get("volumeMounts") or ()),
-        ports={port["name"]: port["containerPort"] for one in reversed(containers) for port in one.get("ports") or () if port.get("name")},
-        unprivileged=_unprivileged(proxies),
-    )
-
-
-def _unprivileged(proxies: Sequence[Manifest]) -> bool | None:
-    """What istiod is told: the last of several variables of a name counts, in the forms that Go takes for true."""
-    told: bool | None = False
-    for container in proxies:
-        if container.get("envFrom"):
-            told = None  # a ConfigMap or Secret may hold it
-        for variable in container.get("env") or ():
-            if variable.get("name") == UNPRIVILEGED:
-                told = None if variable.get("valueFrom") else variable.get("value") in _TRUE
-    return told
 
 
 def _list(
@@ -109,6 +71,6 @@ def _list(
         except ApiError as error:
             if not error.missing_verb:
                 raise
-    only = f"only in {', '.join(looked_at)}" if looked_at else "not"
-    notes.append(f"{resource.plural} that match the selector were looked for {only}: this login may not list those of the whole cluster")
+    how = f"were looked for only in {', '.join(looked_at)}" if looked_at else "were not looked for"
+    notes.append(f"{resource.plural} that match the selector {how}: this user may not list those of the whole cluster")
     return items, False

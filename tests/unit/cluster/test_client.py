@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import urllib3
 import yaml
-from ansible_collections.meshops.istio.plugins.module_utils.cluster import access, client
+from ansible_collections.meshops.istio.plugins.module_utils.cluster import access, answers
 from ansible_collections.meshops.istio.plugins.module_utils.cluster import login as logins
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import (
     ApiError,
@@ -29,7 +30,8 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.client impor
     Unreachable,
     connect,
 )
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import GATEWAY, SECRET, SUBJECT_ACCESS_REVIEW
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import GATEWAY, SECRET, SUBJECT_ACCESS_REVIEW
+from ansible_collections.meshops.istio.tests.unit.live.servers import Pki, https, server_context
 
 HOST = "https://api.example.com:6443"
 OPERATOR = "system:serviceaccount:istio-system:meshops-operator"
@@ -156,6 +158,51 @@ def test_login_is_asked_for_with_every_request_and_groups_are_headers_of_their_o
     one.get(SECRET, "n", "a")
     assert pool.asked[0].headers.getlist("Impersonate-Group") == ["a", "b"]
     assert pool.asked[0].headers["Impersonate-User"] == "jane"
+
+
+UNAUTHORIZED = status(401, "Unauthorized", "Unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("answers", "another", "outcome", "asked"),
+    [
+        ([UNAUTHORIZED, found()], True, "Secret", 2),
+        ([UNAUTHORIZED], True, "does not accept the login", 2),  # once
+        ([UNAUTHORIZED, found()], False, "does not accept the login", 1),
+        ([forbidden("get"), found()], True, "permission denied", 1),
+    ],
+)
+def test_a_login_that_is_refused_is_renewed_once(answers: list[Any], another: bool, outcome: str, asked: int) -> None:
+    one, pool, clock = cluster(*answers)
+    one.renew = lambda sent_at: another
+    try:
+        came_to = str((one.get(SECRET, "n", "a") or {})["kind"])
+    except ApiError as error:
+        came_to = str(error)
+    assert outcome in came_to and len(pool.asked) == asked and not clock.waits
+
+
+def test_no_other_login_is_asked_for_once_the_run_is_to_end() -> None:
+    one, pool, __ = cluster(UNAUTHORIZED, found())
+    one.renew = lambda sent_at: True
+    one.stopping.set()
+    with pytest.raises(ApiError, match="does not accept the login"):
+        one.get(SECRET, "n", "a")
+    assert len(pool.asked) == 1
+
+
+def test_why_there_is_no_other_login() -> None:
+    one, __, __ = cluster(UNAUTHORIZED)
+
+    def renew(sent_at: float) -> bool:
+        raise ConfigurationError("the plugin said: log in again")
+
+    one.renew = renew
+    with pytest.raises(
+        ConfigurationError, match=r"does not accept the login \(401\), and there is no other: the plugin said: log in again"
+    ) as caught:
+        one.get(SECRET, "n", "a")
+    assert caught.value.hopeless
 
 
 def test_what_does_not_exist_is_none_and_deleting_it_is_fine() -> None:
@@ -332,6 +379,29 @@ def test_something_else_is_never_taken_for_an_api_server(stranger: SimpleNamespa
         assert len(pool.asked) == 1 and "<" not in str(caught.value)
 
 
+NO_SUCH_PATH = {"kind": "Status", "message": "the server could not find the requested resource", "reason": "NotFound", "details": {}}
+"""What a real API server says to /api/api/v1/... and /version/api/v1/...; of an object that is missing it tells kind and name."""
+
+
+def test_a_path_of_another_kind_of_url_does_not_mean_that_there_is_no_object() -> None:
+    for act in (lambda one: one.get(SECRET, "n", "a"), lambda one: list(one.list(SECRET, "n")), lambda one: one.delete(SECRET, "n", "a")):
+        one, pool, __ = cluster(answer(404, NO_SUCH_PATH))
+        one.host = "https://kube.example.com/api"
+        with pytest.raises(Unreachable, match=r"at https://kube\.example\.com/api has no secrets there; leave /api out of its URL"):
+            act(one)
+        assert len(pool.asked) == 1
+    missing = {**NO_SUCH_PATH, "message": 'secrets "a" not found', "details": {"name": "a", "kind": "secrets"}}
+    assert cluster(answer(404, missing))[0].get(SECRET, "n", "a") is None
+
+
+def test_nobody_is_not_told_to_give_everybody_a_right() -> None:
+    message = 'secrets "a" is forbidden: User "system:anonymous" cannot get resource "secrets" in API group "" in the namespace "n"'
+    one, __, __ = cluster(status(403, message, "Forbidden"))
+    with pytest.raises(ApiError, match="got no login that it knows") as caught:
+        one.get(SECRET, "n", "a")
+    assert "Role" not in str(caught.value) and caught.value.missing_verb == "get"
+
+
 def test_a_proxys_error_is_told_in_its_words_but_the_login_is_not() -> None:
     one, __, __ = cluster(answer(403, PAGE))
     with pytest.raises(ApiError, match="Access denied by the proxy"):
@@ -353,7 +423,7 @@ def test_a_proxys_error_is_told_in_its_words_but_the_login_is_not() -> None:
     ],
 )
 def test_a_page_is_read_in_one_pass(page: bytes, told: str) -> None:
-    assert told in client._excerpt(page, {})
+    assert told in answers.excerpt(page, {})
 
 
 def test_lists_are_read_page_by_page() -> None:
@@ -520,6 +590,39 @@ def test_a_token_file_is_read_again_within_a_second_and_counts_before_the_token(
         connect({"kubeconfig": kubeconfig(tokenFile=str(path))}, {})
 
 
+PATHS: dict[str, Callable[[str], dict[str, Any]]] = {
+    # what names a file
+    "kubeconfig": lambda path: {"kubeconfig": path},
+    "ca_cert": lambda path: {"kubeconfig": kubeconfig(token="t"), "ca_cert": path},
+    "client_cert": lambda path: {"host": "https://h", "client_cert": path, "client_key": path},
+    "tokenFile": lambda path: {"kubeconfig": kubeconfig(tokenFile=path)},
+    "client-certificate": lambda path: {"kubeconfig": kubeconfig(**{"client-certificate": path, "client-key": path})},
+}
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a device", "a directory", "more than 16 MiB", "no file"])
+@pytest.mark.parametrize("option", PATHS)
+def test_files_that_may_never_end(tmp_path: Path, option: str, what: str) -> None:
+    path = tmp_path / "file"
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a device":
+        path = Path("/dev/zero")
+    elif what == "a directory":
+        path.mkdir()
+    elif what != "no file":
+        with path.open("wb") as file:
+            file.truncate(1 << 40)  # sparse
+    with pytest.raises(ConfigurationError) as raised:
+        connect(PATHS[option](str(path)), {})
+    assert str(path) in str(raised.value) and (what in str(raised.value) or what == "no file")
+
+
+def test_a_plugin_is_told_of_no_ca_that_cannot_be_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca")
+    assert logins._content(str(tmp_path / "ca")) == b""
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "required"),
     [
@@ -533,18 +636,56 @@ def test_a_token_file_is_read_again_within_a_second_and_counts_before_the_token(
     ],
 )
 def test_validate_certs(options: dict[str, Any], environment: dict[str, str], required: str) -> None:
-    settings = connect(options, environment).pool.connection_pool_kw
+    settings = connect(options, environment).pool.current().connection_pool_kw
     context = settings.get("ssl_context")
     assert ssl.VerifyMode(context.verify_mode if context else settings["cert_reqs"]).name == required
 
 
+def test_a_ca_of_which_only_strict_verification_asks_more(tmp_path: Path) -> None:
+    """Key usage and key identifiers: EKS and MicroK8s have neither, and kubectl connects. Python verifies strictly from 3.13 on."""
+    pki = Pki()
+    assert {extension.oid._name for extension in pki.root.certificate.extensions} == {"basicConstraints"}
+    secret = b'{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "n"}}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(secret)
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(pki.root.pem)
+    with https(server_context(tmp_path, pki.server), head + secret) as server:
+        options = {"host": f"https://{server.address}:{server.port}", "api_key": "k", "ca_cert": str(authority)}
+        assert connect(options, {}).get(SECRET, "n", "a") == json.loads(secret)
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [
+        ({"host": "http://10.0.0.1:8080", "api_key": CANARY}, True),
+        ({"host": "http://api.example.com", "username": "jane", "password": CANARY}, True),
+        ({"kubeconfig": kubeconfig(server="http://api.example.com"), "api_key": CANARY}, True),
+        ({"host": "http://127.0.0.1:8001", "api_key": CANARY}, False),
+        ({"host": "http://localhost:8001", "api_key": CANARY}, False),
+        ({"host": "http://[::1]:8001", "api_key": CANARY}, False),
+        ({"host": "https://api.example.com", "api_key": CANARY}, False),
+        ({"kubeconfig": kubeconfig(server="http://api.example.com", token=CANARY)}, False),  # which is not sent
+    ],
+)
+def test_a_login_in_plaintext_is_a_warning(options: dict[str, Any], warns: bool) -> None:
+    one = connect(options, {})
+    assert [problem.code for problem in one.doubts] == ["login_in_plaintext"] * warns
+    assert CANARY not in str(one.doubts) and (warns or "http://api" not in one.host or not one.login())
+
+
+def test_an_international_server_is_asked_for_in_ascii() -> None:
+    assert connect({"host": "https://api.Bücher.example:6443/a/", "api_key": "k"}, {}).host == "https://api.xn--bcher-kva.example:6443/a"
+    with pytest.raises(ConfigurationError, match=r"found .-ü\.example., which no international name may be"):
+        connect({"host": "https://-ü.example", "api_key": "k"}, {})
+
+
 def test_a_proxy(written: Callable[..., str]) -> None:
     one = connect({"kubeconfig": written(), "proxy": "http://proxy.example.com:3128", "proxy_headers": {"user_agent": "u"}}, {})
-    assert one.pool.proxy.host == "proxy.example.com" and one.pool.proxy_headers == {"user-agent": "u"}
+    assert one.pool.current().proxy.host == "proxy.example.com" and one.pool.current().proxy_headers == {"user-agent": "u"}
     beside = connect({"kubeconfig": written(), "proxy": "http://proxy.example.com:3128", "no_proxy": "kube.example.com"}, {})
-    assert getattr(beside.pool, "proxy", None) is None
+    assert getattr(beside.pool.current(), "proxy", None) is None
     named = connect({"kubeconfig": written()}, {"K8S_AUTH_PROXY": "http://p:1", "K8S_AUTH_PROXY_HEADERS_PROXY_BASIC_AUTH": "a:b"})
-    assert named.pool.proxy.host == "p" and "proxy-authorization" in named.pool.proxy_headers
+    assert named.pool.current().proxy.host == "p" and "proxy-authorization" in named.pool.current().proxy_headers
 
 
 CONTENT = yaml.safe_dump(kubeconfig(token=CANARY))
@@ -566,6 +707,13 @@ CONTENT = yaml.safe_dump(kubeconfig(token=CANARY))
         ({"host": "https://", "api_key": CANARY}, "host: expected the API server's URL"),
         ({"host": f"https://jane:{CANARY}@h", "api_key": "k"}, "without a login, found one in it; use username and password"),
         ({"host": "https://h", "api_key": "k", "ca_cert": "/no/ca.pem"}, "ca_cert: cannot read /no/ca.pem"),
+        ({"host": "https://h", "api_key": "k", "ca_cert": "-----BEGIN CERTIFICATE-----\nMIIB"}, "ca_cert: expected a path, found content"),
+        (
+            {"host": "https://h", "client_cert": "/c.pem", "client_key": f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n"},
+            "client_key: expected a path, found content",
+        ),
+        ({"host": "https://h", "api_key": f"Bearer {CANARY}"}, "the token begins with the word Bearer"),
+        ({"kubeconfig": kubeconfig(token=f"Bearer {CANARY}")}, "the token begins with the word Bearer"),
         ({"host": "https://h", "api_key": f"{CANARY}\nsecond line"}, "the token or password holds line ends"),
         ({"host": "https://h", "api_key": f"{CANARY}…"}, "the token or password holds line ends or other characters"),
         ({"kubeconfig": kubeconfig(token=f"{CANARY}\n")}, "the token or password holds line ends"),

@@ -15,13 +15,11 @@ import itertools
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import Wanted, plan_credential, refs
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import SECRET, Ref
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import (
     LAYOUTS,
     READ_KEYS,
@@ -32,6 +30,9 @@ from ansible_collections.meshops.istio.plugins.module_utils.istio.credential imp
     secrets,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.istio.keepers import LAST_APPLIED
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import SECRET, Ref
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import FIELD_MANAGER
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit
 
 CANARY = b"c4n4ry-"
 PAIR = {"certificate": CANARY + b"crt", "private_key": CANARY + b"key"}
@@ -428,6 +429,20 @@ def test_split_over_a_foreign_cacert_secret() -> None:
 
 def reference(name: str) -> Ref:
     return Ref("Secret", "n", name)
+
+
+def test_a_ca_for_mounting_is_no_credential_and_is_not_added_to_anothers_secret() -> None:
+    server = Server()
+    one = Wanted(Credential("x", "n", "tls", ca_certificate=b"ca", ca_key="ca-chain.cert.pem"), "credentials[0]")
+    foreign(server, {"cacert": b"other"}, "x-cacert")  # which istiod would read, were x a credential
+    assert [ref.name for __, ref in refs(one)] == ["x"]
+    assert actions(done(server, one)) == {"x": "created"} and actions(plan(server, one)) == {}
+    assert decode(server.objects[reference("x")]) == {"ca-chain.cert.pem": b"ca"}, "and it is left as it is"
+    another = replace(one, credential=replace(one.credential, name="y"))
+    foreign(server, {"mine": b"kept"}, "y")
+    assert codes(plan(server, another)) == ["foreign_object"] and codes(plan(server, replace(another, absent=True))) == ["foreign_object"]
+    done(server, replace(another, force=True))
+    assert decode(server.objects[reference("y")]) == {"ca-chain.cert.pem": b"ca", "mine": b"kept"}
 
 
 def test_a_ca_in_a_credential_of_its_own() -> None:

@@ -13,11 +13,21 @@ import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.cluster_dns import with_dns
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import plan_absent, plan_present, read_live, take_snapshot
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
+from ansible_collections.meshops.istio.plugins.module_utils.diagnosis.originations import check_set
+from ansible_collections.meshops.istio.plugins.module_utils.diagnosis.view import MeshView
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
-from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import Workload
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import (
+    AUTHORIZATION_POLICY,
+    NAMESPACE,
+    POD,
+    SECRET,
+    SERVICE,
+    SIDECAR,
+    WORKLOAD_ENTRY,
+    Resource,
+)
 
 NGINX: dict[str, Any] = {"name": "nginx", "host": "nginx.example.com", "credential_name": "client-credential"}
 
@@ -86,8 +96,12 @@ def pod(name: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-SERVICE = {"kind": "Service", "metadata": {"name": "istio-egressgateway", "namespace": "istio-system"}, "spec": {"ports": [{"port": 443}]}}
-SECRET = {
+EGRESS_SERVICE = {
+    "kind": "Service",
+    "metadata": {"name": "istio-egressgateway", "namespace": "istio-system"},
+    "spec": {"ports": [{"port": 443}]},
+}
+CREDENTIAL = {
     "kind": "Secret",
     "metadata": {"name": "client-credential", "namespace": "istio-system"},
     "data": {"tls.crt": base64.b64encode(b"x").decode(), "tls.key": ""},
@@ -116,12 +130,12 @@ def test_with_fewer_rights_less_is_seen_and_that_is_said() -> None:
     api = Api(*objects, forbidden=(("list", "gateways", ""),))
     live = read_live(api, [one()])  # type: ignore[arg-type]
     assert {item["metadata"]["name"] for item in live.of("Gateway")} == {"egress-nginx", "beside"}
-    assert live.unread == ["gateways of other namespaces than istio-system (this login may not list those of the whole cluster)"]
+    assert live.unread == ["gateways of other namespaces than istio-system (this user may not list those of the whole cluster)"]
     api = Api(*objects, forbidden=(("list", "gateways", ""), ("list", "gateways", "istio-system")))
     live = read_live(api, [one()])  # type: ignore[arg-type]
     assert [item["metadata"]["name"] for item in live.of("Gateway")] == ["egress-nginx"]
     assert ("get", "gateways", "istio-system") in api.asked
-    assert live.unread[1] == "gateways in istio-system but those named by this call (this login may not list them)"
+    assert live.unread[1] == "gateways in istio-system but those named by this call (this user may not list them)"
     with pytest.raises(ApiError):
         read_live(Api(*objects, forbidden=(*api.forbidden, ("get", "gateways", "istio-system"))), [one()])  # type: ignore[arg-type]
 
@@ -134,8 +148,8 @@ def test_snapshot() -> None:
         "spec": {"labels": {"istio": "egressgateway"}, "serviceAccount": "vm"},
     }
     api = Api(
-        SERVICE,
-        SECRET,
+        EGRESS_SERVICE,
+        CREDENTIAL,
         pod(
             "running",
             containers=[{"name": "istio-proxy", "volumeMounts": mounts}, {"name": "sidekick", "volumeMounts": [{"mountPath": "/x"}]}],
@@ -145,17 +159,15 @@ def test_snapshot() -> None:
         {**machine, "metadata": {"name": "other", "namespace": "istio-system"}, "spec": {"labels": {"istio": "ingressgateway"}}},
     )
     snapshot = take_snapshot(api, [one()], read_live(api, [one()]))  # type: ignore[arg-type]
-    labels = {"istio": "egressgateway"}
-    assert snapshot.workloads == [
-        Workload("istio-system", "running", "egress", labels, ("/etc/c",), ports={}, unprivileged=False),
-        Workload("istio-system", "machine", "vm", labels, None, ports={}),
-    ]
-    assert snapshot.services == {("istio-system", "istio-egressgateway"): SERVICE}
-    assert snapshot.secret_keys == {
-        ("istio-system", "client-credential"): frozenset(("tls.crt",)),
-        ("istio-system", "client-credential-cacert"): None,
-    }
+    pods = [item["metadata"]["name"] for kind in (POD, WORKLOAD_ENTRY) for item in snapshot.of(kind)]
+    assert sorted(pods) == ["done", "machine", "running"]
+    assert snapshot.knows(POD, "istio-system") and not snapshot.knows(POD, "shop")
+    assert [item["metadata"]["name"] for item in snapshot.of(SERVICE)] == ["istio-egressgateway"]
+    assert snapshot.get(SECRET, "istio-system", "client-credential") == CREDENTIAL
+    assert snapshot.knows(SECRET, "istio-system", "client-credential-cacert")
+    assert snapshot.get(SECRET, "istio-system", "client-credential-cacert") is None
     assert snapshot.may_list_secrets == {("istio-system", "egress"): True, ("istio-system", "vm"): True}
+    assert "tls.crt" not in repr(snapshot)
 
 
 def test_snapshot_without_rights() -> None:
@@ -165,9 +177,11 @@ def test_snapshot_without_rights() -> None:
         ("list", "pods", "istio-system"),
         ("create", "subjectaccessreviews", ""),
     )
-    api = Api(SERVICE, SECRET, pod("running"), forbidden=forbidden)
+    api = Api(EGRESS_SERVICE, CREDENTIAL, pod("running"), forbidden=forbidden)
     snapshot = take_snapshot(api, [one()], read_live(api, [one()]))  # type: ignore[arg-type]
-    assert (snapshot.services, snapshot.secret_keys, snapshot.workloads, snapshot.may_list_secrets) == ({}, {}, None, {})
+    known = [snapshot.knows(kind, "istio-system", name) for kind, name in ((SERVICE, "istio-egressgateway"), (SECRET, "client-credential"))]
+    assert known == [False, False] and not snapshot.knows(POD, "istio-system")
+    assert snapshot.may_list_secrets == {} and not snapshot.of(SECRET)
 
 
 def thing(kind: str, name: str, namespace: str | None = None, **more: Any) -> dict[str, Any]:
@@ -186,14 +200,16 @@ AROUND = (
 
 
 def test_snapshot_of_what_is_around() -> None:
-    api = Api(SERVICE, pod("running"), *AROUND)
+    api = Api(EGRESS_SERVICE, pod("running"), *AROUND)
     clients = one(client_namespaces=["shop", "gone"])
     snapshot = take_snapshot(api, [clients], read_live(api, [clients]))  # type: ignore[arg-type]
-    assert snapshot.namespaces == {"shop": {}, "istio-system": {}, "gone": None}
+    assert [item["metadata"]["name"] for item in snapshot.of(NAMESPACE)] == ["istio-system", "shop"]
+    assert snapshot.knows(NAMESPACE, "", "gone") and not snapshot.knows(NAMESPACE, "", "elsewhere")
     assert snapshot.mesh == {"discoverySelectors": [{"matchLabels": {"a": "b"}}]}
-    assert [item["metadata"]["name"] for item in snapshot.sidecars or ()] == ["narrow"]
-    assert [item["metadata"]["name"] for item in snapshot.authorization_policies or ()] == ["deny"]
-    assert snapshot.injected == {"shop": False, "gone": False}
+    assert [item["metadata"]["name"] for item in snapshot.of(SIDECAR)] == ["narrow"]
+    assert [item["metadata"]["name"] for item in snapshot.of(AUTHORIZATION_POLICY)] == ["deny"]
+    view = MeshView(snapshot)
+    assert [view.has_proxies(place) for place in ("shop", "gone", "elsewhere")] == [False, False, None]
 
 
 @pytest.mark.parametrize(
@@ -210,28 +226,26 @@ def test_snapshot_of_what_is_around() -> None:
     ],
 )
 def test_proxies_without_a_label_of_the_namespace(proxy: dict[str, Any]) -> None:
-    api = Api(SERVICE, *AROUND, proxy)
+    api = Api(EGRESS_SERVICE, *AROUND, proxy)
     clients = one(client_namespaces=["shop"])
-    assert take_snapshot(api, [clients], read_live(api, [clients])).injected == {"shop": True}  # type: ignore[arg-type]
+    assert MeshView(take_snapshot(api, [clients], read_live(api, [clients]))).has_proxies("shop") is True  # type: ignore[arg-type]
 
 
 def test_snapshot_of_what_is_around_without_rights() -> None:
     places = [("list", kind, place) for kind in ("sidecars", "authorizationpolicies", "pods") for place in ("", "shop", "istio-system")]
-    api = Api(SERVICE, *AROUND, forbidden=(*places, ("get", "namespaces", ""), ("get", "configmaps", "istio-system")))
+    api = Api(EGRESS_SERVICE, *AROUND, forbidden=(*places, ("get", "namespaces", ""), ("get", "configmaps", "istio-system")))
     clients = one(client_namespaces=["shop"])
     snapshot = take_snapshot(api, [clients], read_live(api, [clients]))  # type: ignore[arg-type]
-    assert (snapshot.namespaces, snapshot.mesh, snapshot.sidecars, snapshot.authorization_policies, snapshot.injected) == (
-        {},
-        None,
-        None,
-        None,
-        {},
-    )
-    assert snapshot.unread == ("pods and WorkloadEntries in shop (whether they have sidecars)",)
+    assert snapshot.mesh is None
+    assert not any(kind.key in snapshot.read for kind in (NAMESPACE, SIDECAR, AUTHORIZATION_POLICY))
+    assert MeshView(snapshot).has_proxies("shop") is None
+    notes = check_set([clients], snapshot).notes
+    assert "not read: pods and WorkloadEntries in shop (whether they have sidecars)" not in notes  # its labels are unknown, too
+    assert any(note.startswith("Namespaces were not read") for note in notes)
 
 
 def test_nobody_is_asked_about_rights_that_do_not_matter() -> None:
-    api = Api(SERVICE, pod("running"))
+    api = Api(EGRESS_SERVICE, pod("running"))
     simple = one(mode="SIMPLE", credential_name=None)
     take_snapshot(api, [simple], read_live(api, [simple]))  # type: ignore[arg-type]
     assert not [asked for asked in api.asked if asked[1] in ("subjectaccessreviews", "secrets")]

@@ -14,16 +14,20 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster import mounted
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER, ApiError, Unreachable
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError, Unreachable
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.mounted import Settings, contents, find, inspect, keys_of, settle
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.pods import PodError, Ran
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
-from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import Request, files, from_arguments, plan
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mount_arguments import Request, from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mounted_files import files
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import plan
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import Resource
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import FIELD_MANAGER
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
 
 CASES = Path(__file__).parent.parent / "istio" / "data" / "gateway_deployments.json"
@@ -140,7 +144,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Any:
     def made(secrets: dict[str, dict[str, bytes]] | None = None, **more: Any) -> Api:
         cluster = Api(DATA if secrets is None else secrets, **more)
         monkeypatch.setattr(mounted, "run", cluster.run)
-        monkeypatch.setattr(mounted.time, "sleep", cluster.sleep)
+        monkeypatch.setattr(mounted, "until", partial(mounted.until, sleep=cluster.sleep))
         monkeypatch.setattr(mounted, "wait", lambda *given, **named: REAL_WAIT(*given, sleep=cluster.sleep, **named))
         return cluster
 
@@ -357,7 +361,7 @@ def test_files_that_stay_wrong_are_a_failure(api: Any) -> None:
     [
         (NOW, {"forbidden": ("Exec",)}, "no files were looked at: permission denied"),
         (NOW, {"programs": ()}, "not all files were compared in pod-r2"),
-        (NOW, {"forbidden": ("Secret",)}, "Secret recorded-deployments/nginx-client-certs was not looked at: this login may not get it"),
+        (NOW, {"forbidden": ("Secret",)}, "Secret recorded-deployments/nginx-client-certs was not checked: this user may not get it"),
         (Settings(10, False, False), {}, None),
     ],
 )

@@ -18,20 +18,21 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.gateways imp
     read_credentials,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import (
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.workloads import find_workloads
+from ansible_collections.meshops.istio.plugins.module_utils.istio.reference import Lookup
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import (
     GATEWAY,
     NODE,
     POD,
     SECRET,
+    VIRTUAL_SERVICE,
     WORKLOAD_ENTRY,
     Ref,
     Resource,
     ref_of,
     resource_of,
 )
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.workloads import find_workloads
-from ansible_collections.meshops.istio.plugins.module_utils.istio.reference import Lookup
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit
 
 
 @dataclass
@@ -77,8 +78,8 @@ GATEWAYS = {("gateways", "n"): [item("a")], ("gateways", "m"): [item("b", "m")]}
     ("denied", "names", "said"),
     [
         ((), ["a", "b"], []),
-        (("list gateways *",), ["a"], ["gateways in other namespaces were not looked at: this login may not list them"]),
-        (("list gateways *", "list gateways n"), [], ["gateways in other namespaces", "gateways in namespace n were not looked at"]),
+        (("list gateways *",), ["a"], ["gateways in other namespaces were not checked: this user may not list them"]),
+        (("list gateways *", "list gateways n"), [], ["gateways in other namespaces", "gateways in namespace n were not checked"]),
     ],
 )
 def test_as_much_as_is_allowed(denied: tuple[str, ...], names: list[str], said: list[str]) -> None:
@@ -128,7 +129,7 @@ def test_workloads_where_the_cluster_may_not_be_listed() -> None:
     assert (found.namespaces, found.complete) == (["istio-system"], False)
     assert len(notes) == 2 and all("only in istio-system" in note for note in notes)
     nothing = Fake(RUNNING, tuple(f"list {plural} {place}" for plural in ("pods", "workloadentries") for place in ("*", "istio-system")))
-    assert find_workloads(nothing, INGRESS, ["istio-system"], notes).namespaces == [] and "looked for not:" in notes[-1]  # type: ignore[arg-type]
+    assert find_workloads(nothing, INGRESS, ["istio-system"], notes).namespaces == [] and "were not looked for:" in notes[-1]  # type: ignore[arg-type]
 
 
 def test_a_cluster_without_machines() -> None:
@@ -159,7 +160,7 @@ def test_a_credential_that_may_not_be_read_is_left_out_with_a_note() -> None:
     notes: list[str] = []
     found = read_credentials(cluster, [lookup("x"), lookup("y")], ["n"], notes)  # type: ignore[arg-type]
     assert found.keys() == {("Secret", "n", "x")}
-    assert notes == ["Secrets in n that the servers need were not looked at: this login may not read y"]
+    assert notes == ["Secrets in n that the servers need were not checked: this user may not read y"]
 
 
 def test_many_credentials_are_one_list() -> None:
@@ -197,7 +198,7 @@ def test_routes_come_before_the_gateway_and_go_after_it() -> None:
 def test_another_gateways_route_is_not_taken_over_unasked(force: bool) -> None:
     theirs = manifest("VirtualService", "r1", {**OURS, "meshops.istio/owner": "gateway.other"})
     wanted = [manifest("Gateway", "g"), manifest("VirtualService", "r1")]
-    unit = plan_present(wanted, {Ref("VirtualService", "n", "r1"): theirs}, [], prune=True, force=force)
+    unit = plan_present(wanted, {VIRTUAL_SERVICE.ref("n", "r1"): theirs}, [], prune=True, force=force)
     assert [problem.code for plan in unit.plans for problem in plan.problems] == ([] if force else ["belongs_to_another"])
 
 

@@ -14,16 +14,9 @@ from typing import Any
 import pytest
 import urllib3
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError, Cluster, ClusterError
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import (
-    Interrupted,
-    Outcome,
-    Overtaken,
-    Unit,
-    execute,
-    plan_apply,
-    plan_delete,
-)
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import SECRET, Ref, Resource
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Interrupted, Outcome, Overtaken, execute
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import SECRET, Ref, Resource
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit, plan_apply, plan_delete
 from ansible_collections.meshops.istio.tests.unit.cluster.test_client import SECRET_MANIFEST, Pool, found, status
 
 REF = Ref("Secret", "n", "a")
@@ -113,7 +106,7 @@ def test_who_wants_something_else_is_told(exists: bool) -> None:
     store = Store()
     live = copy.deepcopy(store.write(manifest())) if exists else None
     store.before = lambda store: void(store.write(manifest("Mw=="), "somebody"))
-    with pytest.raises(Interrupted, match=r"Secret n/a was written by field manager somebody at 2026-01-01T00:00:1\dZ, while this run"):
+    with pytest.raises(Interrupted, match=r"Secret n/a was changed by field manager somebody at 2026-01-01T00:00:1\dZ during this run"):
         carry_out(store, manifest("Mg=="), live)
     assert store.live and store.live["data"] == {"k": "Mw=="}
 
@@ -122,7 +115,7 @@ def test_a_new_key_is_no_fulfilled_wish() -> None:
     """istiod might read it first."""
     store = Store()
     store.before = lambda store: void(store.write({**manifest(), "data": {"k": "MQ==", "cert": "Mg=="}}))
-    with pytest.raises(Interrupted, match="was written by"):
+    with pytest.raises(Interrupted, match="was changed by"):
         carry_out(store, manifest(), None)
 
 
@@ -140,7 +133,7 @@ def test_somebody_else_s_label_is_no_reason_to_fail() -> None:
     assert [metadata["resourceVersion"] for metadata in store.applied] == ["11", "12"]
 
 
-@pytest.mark.parametrize(("uid", "words"), [("", "was deleted by something else"), ("u-2", "was written by field manager meshops.istio")])
+@pytest.mark.parametrize(("uid", "words"), [("", "was deleted by something else"), ("u-2", "was changed by field manager meshops.istio")])
 def test_what_is_gone_is_not_brought_back(uid: str, words: str) -> None:
     store = Store()
     live = copy.deepcopy(store.write(manifest()))
@@ -160,7 +153,7 @@ def test_what_was_made_anew_is_not_deleted() -> None:
     store = Store()
     live = copy.deepcopy(store.write(manifest()))
     store.before = lambda store: void(store.write(manifest("Mw=="), uid="u-2"))
-    with pytest.raises(Interrupted, match=r"was written by field manager meshops\.istio"):
+    with pytest.raises(Interrupted, match=r"was changed by field manager meshops\.istio"):
         execute(store, [Unit((plan_delete(REF, SECRET, live),))], check_mode=False)  # type: ignore[arg-type]
     assert store.live
 

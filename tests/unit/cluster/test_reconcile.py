@@ -15,28 +15,23 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError, ClusterError, Unreachable
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import (
-    Interrupted,
-    Outcome,
-    Plan,
-    Stopped,
-    Unit,
-    Write,
-    execute,
-    owned,
-    plan_apply,
-    plan_delete,
-    problems_of,
-    read,
-    shown,
-)
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import (
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Interrupted, Outcome, Stopped, execute, owned, read
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import (
     GATEWAY,
     SECRET,
     VIRTUAL_SERVICE,
     Ref,
     Resource,
     resource_of,
+)
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import (
+    Plan,
+    Unit,
+    Write,
+    plan_apply,
+    plan_delete,
+    problems_of,
+    shown,
 )
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 
@@ -55,6 +50,7 @@ def denied(verb: str = "patch", resource: Resource = GATEWAY) -> ApiError:
 
 
 NO_NAMESPACE = refusal(404, 'namespaces "n" not found', reason="NotFound")
+GOING = refusal(403, "x is forbidden: unable to create new content in namespace n because it is being terminated")
 LOST = Unreachable("no answer from the API server at https://h after 6 attempts")
 
 
@@ -127,12 +123,12 @@ def placed(name: str, namespace: str) -> Unit:
 
 
 def deletion(name: str) -> Plan:
-    return plan_delete(Ref("Gateway", "n", name), GATEWAY, live(gateway(name)))
+    return plan_delete(GATEWAY.ref("n", name), GATEWAY, live(gateway(name)))
 
 
 def replacement(name: str) -> Plan:
     writes = (Write("delete", gateway(name), uid="u-1"), Write("apply", gateway(name)))
-    return Plan(Ref("Gateway", "n", name), "replaced", ("why",), writes)
+    return Plan(GATEWAY.ref("n", name), "replaced", ("why",), writes)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------------------------------
@@ -200,7 +196,7 @@ def test_what_does_not_exist_is_created() -> None:
 
 def test_what_is_as_it_should_be_is_left_alone() -> None:
     plan = plan_apply(gateway(), live(gateway(), "port"))
-    assert plan == Plan(Ref("Gateway", "n", "a"), "unchanged") and not plan.changed
+    assert plan == Plan(GATEWAY.ref("n", "a"), "unchanged") and not plan.changed
 
 
 def test_what_differs_is_updated_and_said() -> None:
@@ -228,7 +224,7 @@ def test_what_is_being_deleted_is_not_applied_to() -> None:
 
 
 def test_deleting() -> None:
-    ref = Ref("Gateway", "n", "a")
+    ref = GATEWAY.ref("n", "a")
     assert plan_delete(ref, GATEWAY, None) == Plan(ref, "unchanged")
     plan = plan_delete(ref, GATEWAY, live(gateway()))
     assert (plan.action, plan.reasons, plan.after, plan.problems) == ("deleted", ("state is absent",), None, ())
@@ -244,7 +240,7 @@ def test_what_a_diff_shows() -> None:
     assert shown(there, gateway(port=2)) == gateway()
     for source in (secret("a"), {**secret("a"), "stringData": {"key": "canary"}}):
         assert "canary" not in str(shown(source, source)) and "Y2FuYXJ5" not in str(shown(source, source))
-    outcome = Outcome([plan_apply(gateway(port=2), there), Plan(Ref("Gateway", "n", "b"), "unchanged"), creation("c"), deletion("d")])
+    outcome = Outcome([plan_apply(gateway(port=2), there), Plan(GATEWAY.ref("n", "b"), "unchanged"), creation("c"), deletion("d")])
     assert [(one["before_header"], one["before"].get("spec"), one["after"].get("spec")) for one in outcome.diff()] == [
         ("Gateway n/a", {"port": 1}, {"port": 2}),
         ("Gateway n/c", None, {"port": 1}),
@@ -266,13 +262,13 @@ def names(plans: list[Plan]) -> list[str]:
 
 def test_nothing_to_do_asks_nothing() -> None:
     cluster = Fake()
-    outcome = execute(cluster, [Unit((Plan(Ref("Gateway", "n", "a"), "unchanged"),))], check_mode=False)  # type: ignore[arg-type]
+    outcome = execute(cluster, [Unit((Plan(GATEWAY.ref("n", "a"), "unchanged"),))], check_mode=False)  # type: ignore[arg-type]
     assert not outcome.changed and cluster.asked == []
 
 
 def test_a_unit_keeps_its_order() -> None:
     cluster = Fake()
-    unit = Unit((creation("z"), Plan(Ref("Gateway", "n", "y"), "unchanged"), replacement("m"), deletion("a")))
+    unit = Unit((creation("z"), Plan(GATEWAY.ref("n", "y"), "unchanged"), replacement("m"), deletion("a")))
     outcome = execute(cluster, [unit], check_mode=False)  # type: ignore[arg-type]
     assert cluster.asked == ["apply z", "delete m u-1", "apply m", "delete a u-1"]
     assert names(outcome.applied) == ["a", "m", "z"] and outcome.changed and outcome.skipped == []
@@ -321,7 +317,7 @@ def test_an_object_that_is_deleted_and_not_made_anew_is_told_as_half_done() -> N
     with pytest.raises(Interrupted) as caught:
         execute(cluster, [Unit((replacement("a"),))], check_mode=False)  # type: ignore[arg-type]
     assert names(caught.value.outcome.half_done) == ["a"]
-    assert "Half done, and to be finished by running again: Gateway n/a." in str(caught.value)
+    assert "Only partly applied: Gateway n/a." in str(caught.value)
 
 
 @pytest.fixture
@@ -373,16 +369,25 @@ def test_check_mode_asks_dry_runs_and_nothing_else() -> None:
     assert outcome.changed and outcome.applied == [] and outcome.notes == []
 
 
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [(denied(), "this login may not patch gateways"), (NO_NAMESPACE, "namespace n does not exist yet")],
-)
-def test_what_the_server_may_not_be_asked_is_one_note(error: ClusterError, why: str) -> None:
+def test_what_the_server_may_not_be_asked_is_one_note() -> None:
     letters = "abcdefghijklmnop"
-    cluster = Fake(fails={"dry": error})
+    cluster = Fake(fails={"dry": denied()})
     outcome = execute(cluster, units(*letters), check_mode=True)  # type: ignore[arg-type]
     listed = ", ".join(f"Gateway n/{letter}" for letter in letters[:10])
-    assert outcome.notes == [f"{listed} and 6 more: not validated by the server ({why})"]
+    assert outcome.notes == [f"{listed} and 6 more: not validated by the server (this user may not patch gateways)"]
+
+
+def test_check_mode_warns_of_a_missing_namespace_and_fails_of_one_that_goes_away() -> None:
+    cluster = Fake(fails={"dry b": NO_NAMESPACE, "dry c": NO_NAMESPACE})
+    several = [placed("a", "here"), placed("b", "nowhere"), placed("c", "elsewhere")]
+    outcome = execute(cluster, several, check_mode=True)  # type: ignore[arg-type]
+    (problem,) = outcome.doubts
+    assert (problem.code, problem.severity, problem.where) == ("namespace_missing", "warning", "namespaces elsewhere, nowhere")
+    assert "Gateway nowhere/b" in problem.message and outcome.changed and outcome.notes == []
+    cluster.fails["dry c"] = GOING
+    with pytest.raises(Rejected) as caught:
+        execute(cluster, several, check_mode=True)  # type: ignore[arg-type]
+    assert [(problem.code, problem.where) for problem in caught.value.problems] == [("namespace_terminating", "namespace elsewhere")]
 
 
 @pytest.mark.parametrize(
@@ -446,10 +451,7 @@ def test_namespaces_are_not_asked_where_nothing_could_be_half_done(several: list
     ("error", "code"),
     [
         (NO_NAMESPACE, "namespace_missing"),
-        (
-            refusal(403, "x is forbidden: unable to create new content in namespace n because it is being terminated"),
-            "namespace_terminating",
-        ),
+        (GOING, "namespace_terminating"),
     ],
 )
 def test_all_namespaces_that_take_nothing_are_named_and_nothing_was_written(error: ApiError, code: str, rehearse: bool) -> None:

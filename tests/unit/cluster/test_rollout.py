@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ApiError, Unreachable
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Resource
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.rollout import Look, judge, look, reasons, wait
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import Resource
 
 REVISION = "deployment.kubernetes.io/revision"
 NOT_FOUND = 'MountVolume.SetUp failed for volume "nginx-client-certs" : secret "nginx-client-certs" not found'
@@ -333,7 +333,7 @@ def test_events_that_may_not_be_read_become_a_note() -> None:
     notes: list[str] = []
     api = Api([(deployment(updated=1, total=2, available=1), [OLD, STARTING])], may_list_events=False)
     assert waited(api, notes=notes).troubles == ["pod new not ready: nothing is said of why"]
-    assert notes == ["events were not looked at: this login may not list them in namespace n"]
+    assert notes == ["events were not checked: this user may not list them in namespace n"]
 
 
 def test_a_controller_that_does_nothing_is_told() -> None:

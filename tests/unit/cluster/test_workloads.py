@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import POD, WORKLOAD_ENTRY
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.workloads import workload_of
+from ansible_collections.meshops.istio.plugins.module_utils.istio.workload import workload_of
 
 
-def item(spec: str) -> dict[str, Any]:
-    return {"metadata": {"namespace": "istio-system", "name": "gw-0", "labels": {"istio": "gateway"}}, "spec": yaml.safe_load(spec)}
+def item(spec: str, kind: str = "Pod") -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "metadata": {"namespace": "istio-system", "name": "gw-0", "labels": {"istio": "gateway"}},
+        "spec": yaml.safe_load(spec),
+    }
 
 
 @pytest.mark.parametrize(
@@ -37,11 +40,11 @@ def item(spec: str) -> dict[str, Any]:
     ],
 )
 def test_unprivileged(spec: str, unprivileged: bool | None) -> None:
-    assert workload_of(item(spec), POD).unprivileged is unprivileged
+    assert workload_of(item(spec)).unprivileged is unprivileged
 
 
 def test_named_ports() -> None:
     spec = "{containers: [{name: a, ports: [{name: https, containerPort: 8443}, {containerPort: 1}]}, {name: b, ports: [{name: https, containerPort: 2}]}]}"
-    assert workload_of(item(spec), POD).ports == {"https": 8443}  # the first counts, as for the endpoints
-    assert workload_of(item("{ports: {https: 8443}}"), WORKLOAD_ENTRY).ports == {"https": 8443}
-    assert workload_of(item("{}"), WORKLOAD_ENTRY).unprivileged is None
+    assert workload_of(item(spec)).ports == {"https": 8443}  # the first counts, as for the endpoints
+    assert workload_of(item("{ports: {https: 8443}}", "WorkloadEntry")).ports == {"https": 8443}
+    assert workload_of(item("{}", "WorkloadEntry")).unprivileged is None
