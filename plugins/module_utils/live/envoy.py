@@ -6,21 +6,26 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..istio.proxy import PAGES, Line, Log, Look, Source, Unread, line_time, read_proxy
+from ..istio.proxy import Log, Look, Proxy, Source, Unread
+from ..istio.proxy_dump import PAGES, SECRETS, read_proxy, read_secrets
+from ..istio.proxy_log import Line, line_time
 from ..problems import Problem, Rejected
+from ..regular_file import regular_file
 from .wire import Wire
 
 PAGE_LIMIT = 256 * 1024 * 1024
 """Bytes."""
+_LINES_TOGETHER = 4 * 1024 * 1024  # characters of lines that are looked at together
+_LONGEST_LINE = 1024 * 1024  # characters of a line that are looked at: Envoy's are no longer than its limit of headers
 
 
 def check_url(url: str) -> list[Problem]:
@@ -64,11 +69,13 @@ def log_in(path: str) -> Log:
     return Log(path, lines)
 
 
-def look_at(sources: Sequence[Source], now: datetime) -> list[Look]:
-    """Reads every proxy, several pages at once. Raises what no waiting makes good, such as a missing right."""
+def look_at(sources: Sequence[Source], now: datetime, known: Mapping[str, Proxy] | None = None) -> list[Look]:
+    """Reads every proxy, several pages at once; of those that are known (by their source's name), only the secrets. Raises what no waiting makes
+    good, such as a missing right."""
+    known = known or {}
     with ThreadPoolExecutor(max_workers=8) as workers:
         under_way = {
-            source.name: {name: workers.submit(source.page, path) for name, path in PAGES.items()}
+            source.name: {name: workers.submit(source.page, path) for name, path in (SECRETS if source.name in known else PAGES).items()}
             for source in sources
             if not source.trouble
         }
@@ -78,26 +85,42 @@ def look_at(sources: Sequence[Source], now: datetime) -> list[Look]:
             try:
                 if not error:
                     pages = {name: page.result() for name, page in under_way[source.name].items()}
-                    proxy = read_proxy(pages, now, where=source.name)
+                    before = known.get(source.name)
+                    proxy = read_secrets(before, pages, now, where=source.name) if before else read_proxy(pages, now, where=source.name)
             except (Unread, Rejected) as unread:
                 error = str(unread)
             looks.append(Look(source, proxy, error))
     return looks
 
 
-def matching_lines(logs: Iterable[Log], since: datetime | None, wanted: Callable[[str], bool], *, keep: int) -> tuple[int, list[Line]]:
-    """How many lines match, and the last of them by time."""
+def matching_lines(
+    logs: Iterable[Log], since: datetime | None, wanted: Callable[[list[Line]], list[Line]], *, keep: int
+) -> tuple[int, list[Line]]:
+    """How many lines are wanted, and the last of them by time. `wanted` picks them out of some megabytes of lines at a time."""
     count = 0
     last: list[Line] = []
     for log in logs:
         newest: deque[Line] = deque(maxlen=keep)
-        for written, text in log.lines(since):
-            if wanted(text):
-                count += 1
-                newest.append(Line(log.name, written, text))
+        for some in _together(Line(log.name, written, text) for written, text in log.lines(since)):
+            found = wanted(some)
+            count += len(found)
+            newest += found
         last += newest
     last.sort(key=lambda line: line.time.timestamp() if line.time else 0.0)
     return count, last[max(len(last) - keep, 0) :]
+
+
+def _together(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    some: list[Line] = []
+    size = 0
+    for line in lines:
+        some.append(line)
+        size += len(line.text)
+        if size > _LINES_TOGETHER:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def read_page(url: str, path: str, *, timeout: float) -> bytes:
@@ -128,8 +151,8 @@ def read_page(url: str, path: str, *, timeout: float) -> bytes:
 def read_lines(path: str) -> Iterator[str]:
     """The lines of a log file, read as they are wanted. Rejected with `file_unreadable`."""
     try:
-        with Path(path).open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
+        with regular_file(path) as file, io.TextIOWrapper(file, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(_LONGEST_LINE):
                 yield line.rstrip("\r\n")
     except OSError as error:
         raise Rejected(

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from .. import wait
 from ..problems import Problem, Rejected
+from ..progress import tell
 from ..tls import names
-from .answers import MASK, Search, TooSlow, pattern_fault
+from .answers import MASK, Search, SearchFailed, pattern_fault
 from .envoy_answers import cause
 from .probe import probe
 from .request import EXCERPT_LENGTH, FAILURES, Request, Result
@@ -36,6 +38,8 @@ class Expect:
     """SHA-256 of the served certificate, any of these."""
     serial: tuple[str, ...] = ()
     """Serial number of the served certificate, hexadecimal, any of these."""
+    credential: Mapping[str, str] = field(default_factory=dict)
+    """The served certificate is that of any of these credentials: `namespace/name` -> SHA-256 of its certificate, empty where it has none."""
     protocol: str | None = None
     failure: tuple[str, ...] = ()
     """The request ends in any of these (see `FAILURES`)."""
@@ -60,6 +64,8 @@ class Verdict:
     """How many of the last attempts in a row were as expected."""
     elapsed: float
     """Seconds."""
+    expect: Expect = field(default_factory=Expect)
+    """What the last attempt was compared with."""
 
 
 def until(
@@ -71,38 +77,48 @@ def until(
     consecutive: int = 1,
     attempt: Callable[[Request], Result] = probe,
     hide: Callable[[str], str] = str,
+    renew: Callable[[Expect], Expect] = lambda expect: expect,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Verdict:
-    """Probe until `consecutive` attempts in a row are as expected, each on a fresh connection. `hide` hides secrets in what is told.
+    """Probe until `consecutive` attempts in a row are as expected, each on a fresh connection. `hide` hides secrets in what is told, `renew`
+    reads the credentials again whose certificate was not the served one.
 
     No attempt begins after `timeout` seconds, except that a row of successes is finished. Raises Rejected for what no attempt
     could make good.
     """
-    problems = check(expect)
+    if problems := [*check(expect), *check_trying(timeout, delay, consecutive)]:
+        raise Rejected(problems)
+    started = clock()
+    last: list[Verdict] = []
+
+    def once() -> bool | None:
+        before = last.pop() if last else None
+        wanted = before.expect if before else expect
+        if before:
+            tell(f"attempts at {request.host}", before.attempts)
+            wanted = renew(wanted) if _serves_another(before.result, wanted) else wanted
+        result = attempt(request)
+        shown = hidden(result, hide)
+        unmet = tuple(judge(result, wanted, shown))
+        successes = 0 if unmet else 1 + (before.successes if before else 0)
+        last.append(Verdict(shown, unmet, 1 + (before.attempts if before else 0), successes, clock() - started, wanted))
+        return successes >= consecutive or (False if unmet else None)
+
+    wait.until(once, timeout=timeout, delay=delay, clock=clock, sleep=sleep)
+    return last[0]
+
+
+def check_trying(timeout: float, delay: float, consecutive: int) -> list[Problem]:
+    """What is wrong with how often and how long to try."""
+    problems = []
     if consecutive < 1:
-        problems.append(
-            Problem(
-                "invalid_request", "consecutive", f"expected 1 or more, found {consecutive}", "Say how many successes are needed in a row"
-            )
-        )
+        message = f"expected 1 or more, found {consecutive}"
+        problems.append(Problem("invalid_request", "consecutive", message, "Say how many successes are needed in a row"))
     for where, seconds in (("timeout", timeout), ("delay", delay)):
         if seconds < 0:
             problems.append(Problem("invalid_request", where, f"expected 0 or more seconds, found {seconds:g}", "Give the seconds"))
-    if problems:
-        raise Rejected(problems)
-    started = clock()
-    attempts = successes = 0
-    while True:
-        result = attempt(request)
-        attempts += 1
-        shown = hidden(result, hide)
-        unmet = tuple(judge(result, expect, shown))
-        successes = 0 if unmet else successes + 1
-        elapsed = clock() - started
-        if successes >= consecutive or (unmet and elapsed + delay >= timeout):
-            return Verdict(shown, unmet, attempts, successes, elapsed)
-        sleep(delay)
+    return problems
 
 
 def check(expect: Expect) -> list[Problem]:
@@ -166,6 +182,10 @@ def judge(result: Result, expect: Expect, shown: Result | None = None) -> list[s
             )
     leaf = result.peer_chain[0] if result.peer_chain else {}
     served = str(leaf.get("fingerprint_sha256", ""))
+    if _serves_another(result, expect):
+        credentials = [f"{name} ({f'fingerprint {kept}' if kept else 'which has none'})" for name, kept in expect.credential.items()]
+        about = f"fingerprint {served} ({_plain(leaf.get('subject'))}, valid from {leaf.get('not_before')})" if served else "none"
+        unmet.append(f"expected the certificate in credential {_any(tuple(credentials))}, found {about}")
     if expect.fingerprint and _fingerprint(served) not in map(_fingerprint, expect.fingerprint):
         unmet.append(f"expected the certificate with fingerprint {_any(expect.fingerprint)}, found {served or 'none'}")
     served = str(leaf.get("serial", ""))
@@ -176,13 +196,19 @@ def judge(result: Result, expect: Expect, shown: Result | None = None) -> list[s
     return unmet
 
 
+def _serves_another(result: Result, expect: Expect) -> bool:
+    """Whether the served certificate is none of the expected credentials'."""
+    served = result.peer_chain[0].get("fingerprint_sha256") if result.peer_chain else None
+    return bool(expect.credential) and (not served or served not in expect.credential.values())
+
+
 def _no_match(pattern: str, actual: Result, shown: Result) -> Iterator[str]:
     try:
-        if Search(pattern, _SEARCH_SECONDS).matches(actual.text):
+        if any(Search(pattern, _SEARCH_SECONDS).matches([actual.text])):
             return
         found = _excerpt(shown)
-    except TooSlow as slow:
-        found = f"{slow} in {_excerpt(shown)}: write a simpler expression"
+    except SearchFailed as failed:
+        found = f"{failed} in {_excerpt(shown)}: write a simpler expression"
     yield f"expected a match of {pattern!r} in the body, found {found}"
 
 
@@ -204,14 +230,16 @@ def explain(request: Request, verdict: Verdict) -> str:
     result = verdict.result
     address = result.address or request.address or request.host
     where = f"{f'[{address}]' if ':' in address else address}:{result.port}"
-    path = "" if request.scheme == "tls" else request.path
-    sni = "" if request.scheme == "http" else f", SNI {result.sni or 'none'}"
-    method = "" if request.scheme == "tls" else f"{request.method} "
+    path = "" if request.scheme in ("tls", "tcp") else request.path
+    sni = "" if request.scheme in ("http", "tcp") else f", SNI {result.sni or 'none'}"
+    method = "" if request.scheme in ("tls", "tcp") else f"{request.method} "
     tries = f" (attempt {verdict.attempts}, after {verdict.elapsed:.0f} s)" if verdict.attempts > 1 else ""
     if request.proxy is not None:
         where = f"port {result.port} through the proxy {request.proxy}"
     message = f"{method}{request.scheme}://{request.host}{path} at {where}{sni}: {'; '.join(verdict.unmet)}{tries}"
     advice = remedy(request, result)
+    if not advice and _serves_another(result, verdict.expect):
+        advice = "Look with gateway_proxy_info whether the gateway has received this credential or rejected it, and whether another Gateway serves the host"
     return f"{message}. {advice}." if advice else f"{message}."
 
 
@@ -239,6 +267,11 @@ def remedy(request: Request, result: Result) -> str:
         case "connection_reset" if result.stage == "tls":
             asked = f"the SNI {result.sni}" if result.sni else "a client that sends no SNI"
             return f"Envoy ends handshakes like this when no server of a Gateway matches {asked}, or when its credential is missing or unusable"
+        case "connection_reset" if request.scheme == "tcp":
+            return (
+                "Behind an egress gateway it looks like this where the server cannot be reached, speaks no TLS on its port, or refuses the "
+                "certificate, or the gateway refuses the server's: the gateway's access log names the cause"
+            )
         case "connection_reset" if result.stage == "http" and request.scheme == "http":
             return "If the port speaks TLS, use scheme https"
         case "not_tls":
@@ -249,7 +282,7 @@ def remedy(request: Request, result: Result) -> str:
                 return f"The chain was checked against {trusted}"
             return (
                 f"The chain was checked against {trusted}; the last of the {len(result.peer_chain)} served certificates names the issuer "
-                f"{_plain(result.peer_chain[-1].get('issuer'))}: trust that one (a CA that was made anew under the same name is another), "
+                f"{_plain(result.peer_chain[-1].get('issuer'))}: trust that one (a new CA of the same name is another one), "
                 f"or have the server send the certificates up to one that is trusted"
             ) + ("; a proxy that opens TLS serves certificates of a CA of its own" if request.proxy else "")
         case "name_mismatch":
@@ -283,6 +316,8 @@ def remedy(request: Request, result: Result) -> str:
 
 def _response(result: Result) -> str:
     if result.status is None:
+        if result.stage == "tcp":
+            return f"a TCP connection on which {_excerpt(result) if result.text else 'nothing'} was said"
         return f"a completed {'TLS handshake' if result.stage == 'tls' else result.stage}"
     server = result.headers.get("server")
     said = f" ({result.text[:120]!r})" if result.status >= 400 and result.text else ""
@@ -290,10 +325,11 @@ def _response(result: Result) -> str:
 
 
 def _excerpt(result: Result) -> str:
+    status = f" (status {result.status})" if result.status is not None else ""  # none over plain TCP
     if not result.text:
-        return f"an empty body (status {result.status})"
+        return f"an empty body{status}" if status else "nothing"
     cut = " (only the beginning was read)" if result.text_truncated else ""
-    return f"{result.text[:120]!r}{'...' if len(result.text) > 120 else ''}{cut} (status {result.status})"
+    return f"{result.text[:120]!r}{'...' if len(result.text) > 120 else ''}{cut}{status}"
 
 
 def _any(values: tuple[object, ...]) -> str:

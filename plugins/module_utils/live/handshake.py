@@ -13,7 +13,8 @@ import ssl
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from ..memory_file import unnamed_file
 from ..problems import Problem, Rejected
@@ -23,14 +24,35 @@ from .reach import first_hop, reach
 from .request import VERSIONS, Failed, Request
 from .wire import left
 
+if TYPE_CHECKING:
+    from ..tls.certificate import Certificate
+
 _SETTLE_SECONDS = 0.5
 
 
-def tls_context(request: Request, *, verify: bool | None = None) -> ssl.SSLContext:
+class Contexts:
+    """What handshakes go by, made once for all requests that agree in it: reading a bundle of CAs or a key takes longer than a handshake."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], ssl.SSLContext] = {}
+
+    def of(self, request: Request) -> ssl.SSLContext:
+        """Raises Rejected as `tls_context` does. No request may change what it gets, because others use it at the same time."""
+        key = (
+            *(request.verify, _name_in_handshake(request), request.min_version, request.max_version, _protocols(request)),
+            *(request.ca, _trusts_system(request)),
+            *(request.client_certificate, request.client_private_key, request.client_private_key_passphrase),
+        )
+        if key not in self._made:
+            self._made[key] = tls_context(request)
+        return self._made[key]
+
+
+def tls_context(request: Request) -> ssl.SSLContext:
     """What the handshake goes by. Raises Rejected when CA, client certificate or key cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    if not (request.verify if verify is None else verify):
+    context.check_hostname = _name_in_handshake(request)
+    if not request.verify:
         context.verify_mode = ssl.CERT_NONE
     # Python 3.13 makes RFC 5280's strictest reading the default, which private CAs fail for trifles (no key usage, no authority key
     # identifier) that neither curl nor Envoy minds. A partial chain is what both of them accept: every certificate in `ca` is an anchor.
@@ -38,16 +60,31 @@ def tls_context(request: Request, *, verify: bool | None = None) -> ssl.SSLConte
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.hostname_checks_common_name = False
     _limit_versions(context, request)
-    alpn = request.alpn if request.alpn is not None else (("http/1.1",) if request.scheme == "https" else ())
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
+    if protocols := _protocols(request):
+        context.set_alpn_protocols(list(protocols))
     if request.ca is not None:
         _load_ca(context, request.ca)
-    if request.trust_system_store if request.trust_system_store is not None else request.ca is None:
+    if _trusts_system(request):
         context.load_default_certs()
     if request.client_certificate is not None:
         _load_client(context, request.client_certificate, request.client_private_key, request.client_private_key_passphrase)
     return context
+
+
+def _name_in_handshake(request: Request) -> bool:
+    """Whether OpenSSL compares the name during the handshake: where it is the SNI too, or an address, which is sent as none. Otherwise we do,
+    after it."""
+    name = names.normalise(request.host) or ""
+    sent = request.sent_sni
+    return request.verify and (sent or name) == name and (bool(sent) or names.address(name) is not None)
+
+
+def _protocols(request: Request) -> tuple[str, ...]:
+    return request.alpn if request.alpn is not None else (("http/1.1",) if request.scheme == "https" else ())
+
+
+def _trusts_system(request: Request) -> bool:
+    return request.trust_system_store if request.trust_system_store is not None else request.ca is None
 
 
 def _limit_versions(context: ssl.SSLContext, request: Request) -> None:
@@ -140,10 +177,8 @@ def _reason(error: Exception) -> str:
 def shake_hands(
     connection: socket.socket, context: ssl.SSLContext, request: Request, deadline: float, seen: dict[str, Any]
 ) -> ssl.SSLSocket:
-    # OpenSSL looks at the name during the handshake where it is the SNI too (an address is sent as none); otherwise we do, after it.
     name = names.normalise(request.host) or ""
-    in_handshake = request.verify and (request.sent_sni or name) == name and (bool(request.sent_sni) or names.address(name) is not None)
-    context.check_hostname = in_handshake
+    in_handshake = _name_in_handshake(request)
     secured = context.wrap_socket(connection, server_hostname=name if in_handshake else request.sent_sni, do_handshake_on_connect=False)
     try:
         secured.settimeout(left(deadline))
@@ -161,7 +196,7 @@ def shake_hands(
         secured.close()
         raise Failed("name_mismatch", f"the certificate is not valid for {name!r}")
     seen["verified"] = request.verify
-    if request.scheme == "tls" and secured.version() == "TLSv1.3":
+    if request.scheme == "tls" and request.awaits_verdict and secured.version() == "TLSv1.3":
         try:
             _settle(secured, deadline)
         except OSError as error:
@@ -173,7 +208,7 @@ def shake_hands(
 def _settle(secured: ssl.SSLSocket, deadline: float) -> None:
     """Wait for the server's verdict on the client certificate, which in TLS 1.3 comes after our side of the handshake is done.
 
-    A server that is content sends session tickets, closes or speaks; one that says nothing within a moment is taken to be content.
+    A server that is content sends session tickets, closes or speaks; one that says nothing within a moment, as Envoy, is taken to be content.
     Raises what the server's alert raises. (`unwrap` cannot be used for this: OpenSSL swallows an alert that it meets while closing.)
     """
     if select.select([secured], [], [], min(left(deadline), _SETTLE_SECONDS))[0]:
@@ -210,10 +245,8 @@ def _unverified_chain(request: Request, deadline: float) -> tuple[bytes, ...]:
 
 
 def covered(name: str, chain: tuple[bytes, ...]) -> bool:
-    from ..tls.material import from_der
-
     try:
-        return bool(chain) and names.covers(name, from_der(chain[0], where="peer certificate"))
+        return bool(chain) and names.covers(name, _parsed(chain[0]))
     except Rejected:
         return False
 
@@ -313,12 +346,20 @@ def described(chain: tuple[bytes, ...]) -> tuple[Mapping[str, Any], ...]:
     if not chain:
         return ()
     from ..tls.facts import describe
-    from ..tls.material import fingerprint, from_der
+    from ..tls.material import fingerprint
 
     found: list[Mapping[str, Any]] = []
-    for number, der in enumerate(chain):
+    for der in chain:
         try:
-            found.append(describe(from_der(der, where=f"peer_chain[{number}]"), datetime.now(UTC)))
+            found.append(describe(_parsed(der), datetime.now(UTC)))
         except Rejected as rejected:  # what OpenSSL reads, and the library does not
             found.append({"fingerprint_sha256": fingerprint(der), "problem": rejected.problems[0].message})
     return tuple(found)
+
+
+@lru_cache(256)
+def _parsed(der: bytes) -> Certificate:
+    """Servers send the same intermediates, and each of them its own certificate with every attempt."""
+    from ..tls.material import from_der
+
+    return from_der(der, where="peer certificate")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One TLS handshake or HTTP(S) request, as `curl --resolve` makes it, and what came of it stage by stage.
+"""One TLS handshake, HTTP(S) request or plain TCP connection, as `curl --resolve` makes it, and what came of it stage by stage.
 
 Nothing is pooled, no redirect is followed, and a proxy is used only where the request names one.
 """
@@ -20,18 +20,20 @@ from ..problems import Rejected
 from ..tls import names
 from . import tunnel
 from .answers import decode
-from .handshake import described, shake_hands, tls_context, tls_failure
+from .handshake import Contexts, described, shake_hands, tls_failure
 from .reach import first_hop, reach
 from .request import BODY_LIMIT, Failed, Request, Result, Stage, check
+from .tcp import converse
 from .wire import Wire
 
 
-def probe(request: Request) -> Result:
-    """Make the request once, on a fresh connection. Raises Rejected when it cannot be made as asked."""
+def probe(request: Request, contexts: Contexts | None = None) -> Result:
+    """Make the request once, on a fresh connection. Raises Rejected when it cannot be made as asked. `contexts` are kept from one request to
+    the next."""
     problems = check(request)
     if problems:
         raise Rejected(problems)
-    context = None if request.scheme == "http" else tls_context(request)
+    context = None if request.scheme in ("http", "tcp") else (contexts or Contexts()).of(request)
     started = time.monotonic()
     deadline = started + request.timeout
     seen: dict[str, Any] = {"port": request.target_port, "sni": request.sent_sni, "proxy": request.proxy.url if request.proxy else None}
@@ -52,10 +54,12 @@ def probe(request: Request) -> Result:
                 addresses = first_hop(request, deadline)
             with stage("tcp"):
                 connection = opened.enter_context(reach(addresses, request, deadline, seen))
+                if request.scheme == "tcp":
+                    seen.update(converse(connection, request, deadline))
             if context is not None:
                 with stage("tls"):
                     connection = opened.enter_context(shake_hands(connection, context, request, deadline, seen))
-            if request.scheme != "tls":
+            if request.scheme in ("https", "http"):
                 with stage("http"):
                     _exchange(connection, request, deadline, seen)
         except Failed as failed:

@@ -52,6 +52,8 @@ def reach(addresses: list[_Address], request: Request, deadline: float, seen: di
 
 
 def _resolve(name: str, port: int, seconds: float, deadline: float) -> list[_Address]:
+    if (literal := names.address(name)) is not None:
+        return [(socket.AF_INET if literal.version == 4 else socket.AF_INET6, str(literal))]
     answers: queue.Queue[Any] = queue.Queue()
 
     def ask() -> None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ..problems import Problem
 from ..proxy_choice import Proxy
 from ..tls import names
 
 Stage = Literal["dns", "tcp", "tls", "http"]
-Scheme = Literal["https", "http", "tls"]
+Scheme = Literal["https", "http", "tls", "tcp"]
 
 FAILURES: Mapping[str, str] = {
     "name_not_resolved": "the address did not resolve",
@@ -65,9 +65,9 @@ class Request:
     address: str | None = None
     """Where to connect: an address or a name; None for the host's own."""
     port: int | None = None
-    """None for 443, or for 80 with plain HTTP."""
+    """None for 443, or for 80 with plain HTTP; `tcp` has none of its own."""
     scheme: Scheme = "https"
-    """`tls` ends after the handshake."""
+    """`tls` ends after the handshake; `tcp` sends the body as it is, and takes what the server says."""
     sni: str | None = None
     """None for the host (none if that is an address), empty to send none."""
     ca: bytes | None = None
@@ -91,6 +91,8 @@ class Request:
     """An HTTP proxy to go through."""
     timeout: float = 10.0
     """Seconds for the whole request, name resolution to last byte."""
+    awaits_verdict: bool = True
+    """With `tls`: whether the server's verdict on the client certificate, or on there being none, is waited for after the handshake."""
 
     @property
     def target_port(self) -> int:
@@ -99,7 +101,7 @@ class Request:
     @property
     def sent_sni(self) -> str | None:
         """The SNI that goes out; an address is never one (RFC 6066, section 3)."""
-        if self.scheme == "http":
+        if self.scheme in ("http", "tcp"):
             return None
         name = names.normalise(self.host if self.sni is None else self.sni)
         return name if name and names.address(name) is None else None
@@ -135,7 +137,7 @@ class Result:
     headers: Mapping[str, str] = field(default_factory=dict)
     """With names in lower case; repeated ones are joined by commas."""
     text: str = field(default="", repr=False)
-    """The body as far as it was read, decoded; undecodable bytes are replaced."""
+    """The body, or what was said over plain TCP, as far as it was read, decoded; undecodable bytes are replaced."""
     text_truncated: bool = False
     """The body is longer than `BODY_LIMIT`."""
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -178,53 +180,68 @@ class Failed(Exception):
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
+_Fault: TypeAlias = tuple[str, str, str]
+"""Where, what is wrong, and the remedy."""
+
+
 def check(request: Request) -> list[Problem]:
     """What is wrong with the request itself, its certificates apart."""
-    problems = []
+    found = [*_name_faults(request), *_line_faults(request)]
+    if not found and (request.min_version and request.max_version) and VERSIONS[request.min_version] > VERSIONS[request.max_version]:
+        found.append(("min_version", f"{request.min_version} is above max_version {request.max_version}", "Exchange them"))
+    return [Problem("invalid_request", where, message, remedy) for where, message, remedy in (*found, *_scheme_faults(request))]
 
-    def add(where: str, message: str, remedy: str) -> None:
-        problems.append(Problem("invalid_request", where, message, remedy))
 
+def _name_faults(request: Request) -> Iterator[_Fault]:
     for where, name in (("host", request.host), ("address", request.address), ("sni", request.sni or None)):
         found = names.read(name) if name is not None else ""
         if isinstance(found, names.NoHost):
-            add(
+            yield (
                 where,
                 f"expected a host name or an address, found {names.shown(name or '')!r}: {found.why}",
                 f"{found.remedy}; port and path have options of their own",
             )
         elif "*" in found:
-            add(where, f"expected one host, found the wildcard {name!r}", "Give one of the names that it stands for")
+            yield where, f"expected one host, found the wildcard {name!r}", "Give one of the names that it stands for"
     if request.sni and names.address(request.sni) is not None:
-        add("sni", f"expected a host name, found the address {request.sni}", "An SNI cannot be an address; leave it empty to send none")
+        yield "sni", f"expected a host name, found the address {request.sni}", "An SNI cannot be an address; leave it empty to send none"
+
+
+def _line_faults(request: Request) -> Iterator[_Fault]:
+    """What stands in the request, and how it is sent."""
     if not 1 <= request.target_port <= 65535:
-        add("port", f"expected 1 to 65535, found {request.target_port}", "Give the port to connect to")
+        yield "port", f"expected 1 to 65535, found {request.target_port}", "Give the port to connect to"
     if request.timeout <= 0:
-        add("request_timeout", f"expected more than 0 seconds, found {request.timeout:g}", "Give the seconds that one request may take")
+        yield "request_timeout", f"expected more than 0 seconds, found {request.timeout:g}", "Give the seconds that one request may take"
     if not _TOKEN.fullmatch(request.method):
-        add("method", f"expected an HTTP method, found {request.method!r}", "Give one such as GET or POST")
+        yield "method", f"expected an HTTP method, found {request.method!r}", "Give one such as GET or POST"
     if not re.fullmatch(r"/[!-~]*", request.path) and not (request.path == "*" and request.method == "OPTIONS"):
-        add(
+        yield (
             "path",
             f"expected a path that begins with / and holds neither spaces nor non-ASCII characters, found {request.path!r}",
             "Percent-encode it, for example with the filter urlencode",
         )
     for name, value in request.headers.items():
         if not _TOKEN.fullmatch(name) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value):
-            add("headers", f"{name!r} is not a header that can be sent", "Names are tokens (RFC 9110), values hold no line breaks")
+            yield "headers", f"{name!r} is not a header that can be sent", "Names are tokens (RFC 9110), values hold no line breaks"
     for where, version in (("min_version", request.min_version), ("max_version", request.max_version)):
         if version is not None and version not in VERSIONS:
-            add(where, f"expected one of {', '.join(VERSIONS)}, found {version!r}", "Give one of these")
-    if not problems and (request.min_version and request.max_version) and VERSIONS[request.min_version] > VERSIONS[request.max_version]:
-        add("min_version", f"{request.min_version} is above max_version {request.max_version}", "Exchange them")
+            yield where, f"expected one of {', '.join(VERSIONS)}, found {version!r}", "Give one of these"
+
+
+def _scheme_faults(request: Request) -> Iterator[_Fault]:
     if request.scheme == "https" and set(request.alpn or ()) - {"http/1.1", "http/1.0"}:
-        add(
+        yield (
             "alpn",
             f"expected http/1.1, found {', '.join(request.alpn or ())}",
             "The request is made with HTTP/1.1; to see what else the server agrees to, end after the handshake with scheme tls",
         )
     if request.client_private_key is not None and request.client_certificate is None:
-        add("client_private_key", "there is a key but no client certificate", "Give client_certificate or client_certificate_path too")
-    if request.scheme == "http" and (request.ca or request.client_certificate or request.sni):
-        add("scheme", "plain HTTP takes no CA, client certificate or SNI", "Leave these out, or use scheme https")
-    return problems
+        yield "client_private_key", "there is a key but no client certificate", "Give client_certificate or client_certificate_path too"
+    if request.scheme in ("http", "tcp") and (request.ca or request.client_certificate or request.sni):
+        plain, secured = ("HTTP", "https") if request.scheme == "http" else ("TCP", "tls")
+        yield "scheme", f"plain {plain} takes no CA, client certificate or SNI", f"Leave these out, or use scheme {secured}"
+    if request.scheme == "tcp" and request.port is None:
+        yield "port", "expected a port, since scheme tcp has none of its own, found none", "Give the port to connect to, such as 6379"
+    if request.scheme == "tcp" and request.headers:
+        yield "headers", "scheme tcp sends the body and nothing else, found headers", "Leave them out, or use scheme http or https"

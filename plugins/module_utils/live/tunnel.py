@@ -24,10 +24,10 @@ class NoTunnel(Exception):
 
 def chosen(option: str | None, *, scheme: str, host: str, port: int, address: str | None, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy that a request goes through: the option's (`none` for none), else what the environment names for its URL, by kubectl's rules.
-    With an address of its own a request is direct unless the option names a proxy. Rejected for what cannot be a request's proxy."""
+    With an address of its own, or over plain TCP, a request is direct unless the option names a proxy. Rejected for what cannot be a request's proxy."""
     if option is None:
         name = names.normalise(host)
-        if address is not None or name is None:
+        if address is not None or name is None or scheme == "tcp":
             return None
         proxy = from_environment(f"{'http' if scheme == 'http' else 'https'}://{_bracketed(name)}:{port}/", environment)
     else:

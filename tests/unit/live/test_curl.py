@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.live import curl
-from ansible_collections.meshops.istio.plugins.module_utils.live.curl import CurlError, Files, Runner, check_for_curl, command, probe_by
+from ansible_collections.meshops.istio.plugins.module_utils.live.curl import Runner, check_for_curl, command, probe_by
+from ansible_collections.meshops.istio.plugins.module_utils.live.curl_answer import CurlError, Files
 from ansible_collections.meshops.istio.plugins.module_utils.live.probe import probe
 from ansible_collections.meshops.istio.plugins.module_utils.live.request import BODY_LIMIT, Request, Result
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
@@ -98,6 +99,7 @@ def test_requests_are_the_same(pki: Pki, tmp_path: Path, more: dict[str, Any]) -
         asked = request(server, pki, **more)
         own, theirs = probe(asked), by_curl(asked)
     assert ending(own) == ending(theirs)
+    assert own.verified is theirs.verified is more.get("verify", True)
     assert (own.protocol, own.cipher, own.alpn, own.headers) == (theirs.protocol, theirs.cipher, theirs.alpn, theirs.headers)
     assert [one["fingerprint_sha256"] for one in own.peer_chain] == [one["fingerprint_sha256"] for one in theirs.peer_chain]
     assert list(theirs.timings) == list(own.timings)

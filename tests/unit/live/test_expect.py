@@ -68,6 +68,14 @@ RESET = Result("tls", 443, failure="connection_reset", detail="closed")
         (Expect(fingerprint=("cd" * 32, "ab" * 32)), FINE, None),
         (Expect(fingerprint=("cd" * 32,)), FINE, f"expected the certificate with fingerprint {'cd' * 32}, found {FINGERPRINT}"),
         (Expect(fingerprint=("cd" * 32,)), replace(FINE, peer_chain=()), "found none"),
+        (Expect(credential={"a/b": "cd:cd", "a/c": FINGERPRINT}), FINE, None),
+        (
+            Expect(credential={"a/b": "cd:cd", "a/c": ""}),
+            FINE,
+            "expected the certificate in credential a/b (fingerprint cd:cd) or a/c (which has none), "
+            f"found fingerprint {FINGERPRINT} (CN=leaf, valid from 2026-01-01T00:00:00Z)",
+        ),
+        (Expect(credential={"a/b": ""}), replace(FINE, peer_chain=()), "found none"),
         (Expect(serial=("a1b",)), FINE, None),
         (Expect(serial=("0x0A1B",)), FINE, None),
         (Expect(serial=("serial=0A:1B",)), FINE, None),
@@ -222,3 +230,26 @@ def test_every_failure_can_be_explained(failure: str, chain: tuple[dict[str, Any
 def test_a_met_expectation_needs_no_explanation_of_attempts() -> None:
     make: Callable[..., Verdict] = Verdict
     assert "attempt" not in explain(Request("a.example.com"), make(RESET, ("expected x, found y",), 1, 0, 0.1))
+
+
+def test_credentials_are_read_again_only_while_another_certificate_is_served() -> None:
+    leaves = [{**LEAF, "fingerprint_sha256": fingerprint} for fingerprint in ("old", "new", "new")]
+    served = iter([replace(FINE, status=503), *(replace(FINE, peer_chain=(leaf,)) for leaf in leaves)])
+    read: list[Expect] = []
+
+    def renew(expect: Expect) -> Expect:
+        read.append(expect)
+        return replace(expect, credential={"a/b": "new"})
+
+    expect = Expect(status=(418,), credential={"a/b": FINGERPRINT})
+    verdict = until(
+        Request("a.example.com"), expect, timeout=9, attempt=lambda request: next(served), renew=renew, sleep=lambda seconds: None
+    )
+    assert (verdict.attempts, verdict.unmet, len(read)) == (3, (), 1)
+    assert verdict.expect.credential == {"a/b": "new"}
+
+
+def test_another_certificate_than_the_credentials_comes_with_what_to_look_at() -> None:
+    expect = Expect(credential={"a/b": "cd:cd"})
+    verdict = Verdict(FINE, tuple(judge(FINE, expect)), 1, 0, 0.0, expect)
+    assert "gateway_proxy_info" in explain(Request("a.example.com"), verdict)

@@ -239,6 +239,15 @@ def test_client_certificate(pki: Pki, tmp_path: Path, version: str, scheme: str)
     assert all("CN=server" in result.peer_chain[0]["subject"] for result in results)
 
 
+def test_the_servers_verdict_need_not_be_waited_for(pki: Pki, tmp_path: Path) -> None:
+    """Envoy says nothing when it is content, so that each handshake would take half a second, of which the served certificate is no matter."""
+    with https(server_context(tmp_path, pki.server, client_ca=pki.root)) as server:
+        asked = request(server, pki, max_version="TLSv1.3", scheme="tls")
+        results = [probe(replace(asked, awaits_verdict=awaits)) for awaits in (True, False)]
+    assert [result.failure for result in results] == ["certificate_required", None]
+    assert results[0].peer_chain == results[1].peer_chain != ()
+
+
 def test_certificate_required_is_told_reliably(pki: Pki, tmp_path: Path) -> None:
     # the alert races with our request, on which the server's reset follows
     with https(server_context(tmp_path, pki.server, client_ca=pki.root)) as server:
