@@ -217,7 +217,7 @@ def test_a_namespace_that_is_terminating(spare_api: SpareApi, place: str, creden
     finished = run(MODULE, arguments)
     assert finished.fails().named("failures") == {"c001", "c002"} and not finished.result["changed"]
     assert set(spare_api.secrets(place)) == {"c000"}
-    assert f"namespace {place} is being terminated; run again when it is gone and made anew" in finished.message
+    assert f"namespace {place} is being terminated; create it again when it is gone, then run again" in finished.message
     assert finished.seconds < 8
 
 

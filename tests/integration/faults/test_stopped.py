@@ -140,20 +140,33 @@ def test_a_split_credential_is_never_left_without_its_ca(
     assert not spare_api.secrets(place)
 
 
+@pytest.mark.parametrize("in_process", ["true", "false"])
 @pytest.mark.parametrize("whom", ["the terminal", "ansible-playbook"])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_ansible_itself_is_interrupted(
-    mesh: Mesh, spare_api: SpareApi, proxy: FaultProxy, credentials: Credentials, tmp_path: Path, number: signal.Signals, whom: str
+    mesh: Mesh,
+    spare_api: SpareApi,
+    proxy: FaultProxy,
+    credentials: Credentials,
+    tmp_path: Path,
+    number: signal.Signals,
+    whom: str,
+    in_process: str,
 ) -> None:
     """Ctrl-C reaches the whole process group, a service manager's SIGTERM perhaps the first process alone. Either way the run ends, writes
-    nothing afterwards, and the next run finishes it."""
+    nothing afterwards, not even for a loop's next item, and the next run finishes it."""
     proxy.decide = slowly
     arguments = credentials(through(proxy), 100)
     (tmp_path / "arguments.yml").write_text(yaml.safe_dump({"arguments": arguments}))
     playbook = tmp_path / "playbook.yml"
-    task = {"meshops.istio.istio_tls_credential": "{{ arguments }}"}
+    task = {"meshops.istio.istio_tls_credential": "{{ arguments | combine(item) }}", "loop": [{}, {"labels": {"second": "item"}}]}
     playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "vars_files": ["arguments.yml"], "tasks": [task]}]))
-    environment = {**mesh.env(), "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"), "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote")}
+    environment = {
+        **mesh.env(),
+        "MESHOPS_IN_PROCESS": in_process,
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"),
+        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+    }
     environment["ANSIBLE_INJECT_FACT_VARS"] = "false"
     process = subprocess.Popen(
         ["ansible-playbook", str(playbook)],
