@@ -26,16 +26,12 @@ description:
 extends_documentation_fragment:
   - meshops.istio.auth
   - meshops.istio.objects
+  - meshops.istio.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
     details:
       - Needs read rights only. Where the login may write, the server's dry run is asked as well.
       - What an earlier task of the same play would have made (the credential, the gateway) is no error in check mode, but a note.
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: full
 options:
   services:
     description:
@@ -61,7 +57,7 @@ options:
           type: str
         namespace:
           description:
-            - Namespace of the Gateway, the ServiceEntry and the VirtualServices. That of the gateway's workloads where nothing is said.
+            - "Namespace of the Gateway, the ServiceEntry and the VirtualServices. Default: that of the gateway's workloads."
           type: str
         gateway:
           description:
@@ -70,23 +66,23 @@ options:
           suboptions:
             selector:
               description:
-                - Labels of the gateway's workloads. Where nothing is said, the label C(istio) with the value V(egressgateway).
+                - "Labels of the gateway's workloads. Default: the label C(istio) with the value V(egressgateway)."
               type: dict
             service:
               description:
-                - Name of the Service in front of them. V(istio-egressgateway) where nothing is said.
+                - "Name of the Service in front of them. Default: V(istio-egressgateway)."
               type: str
             namespace:
               description:
-                - Namespace of the workloads and of their Service, and so of their credentials. V(istio-system) where nothing is said.
+                - "Namespace of the workloads and of their Service, and so of their credentials. Default: V(istio-system)."
               type: str
             port:
               description:
-                - The Service's port over which sidecars reach the gateway. V(443) where nothing is said.
+                - "The Service's port over which sidecars reach the gateway. Default: V(443)."
               type: int
             cluster_domain:
               description:
-                - Domain of the cluster's Services. V(cluster.local) where nothing is said.
+                - "Domain of the cluster's Services. Default: V(cluster.local)."
               type: str
         mode:
           description:
@@ -115,7 +111,7 @@ options:
               type: str
             ca_certificate:
               description:
-                - Path of the CA certificates for the server. The operating system's where nothing is said.
+                - "Path of the CA certificates for the server. Default: the operating system's."
               type: str
             crl:
               description:
@@ -123,24 +119,30 @@ options:
               type: str
         subject_alt_names:
           description:
-            - Names of which the server's certificate must hold one. O(host) where nothing is said.
+            - "Names of which the server's certificate must hold one. Default: O(host)."
             - An empty list turns the check of the name off - any certificate that chains to the CA will do then.
           type: list
           elements: str
+        max_connection_age:
+          description:
+            - How long the gateway keeps a connection to the server at most, for example V(10m) or V(1h). There is no limit by default.
+            - The gateway's pool goes on presenting the old client certificate as long as a connection lives. With a limit, a rotation takes effect
+              everywhere within that time.
+          type: str
         sni:
           description:
-            - Server name that the gateway asks for. O(host) where nothing is said.
+            - "Server name that the gateway asks for. Default: O(host)."
           type: str
         http_port:
           description:
-            - Port on which clients speak HTTP, or what O(protocol) says, to O(host). V(80) where nothing is said.
-            - With O(protocol=TCP) it is O(tls_port) where nothing is said, for example V(27017) for both.
+            - "Port on which clients speak HTTP, or what O(protocol) says, to O(host). Default: V(80)."
+            - With O(protocol=TCP) the default is O(tls_port), for example V(27017) for both.
           type: int
           aliases: [port]
         tls_port:
           description:
-            - Port of O(host) for TLS. V(443) where nothing is said; an endpoint may map it to another one.
-            - With O(protocol=TCP) it is O(http_port) where nothing is said.
+            - "Port of O(host) for TLS. Default: V(443). An endpoint may map it to another one."
+            - With O(protocol=TCP) the default is O(http_port).
             - The service has to speak TLS from the first byte on. MongoDB, Redis (C(tls-port)) and Kafka (an C(SSL) listener) do. MySQL,
               PostgreSQL, SQL Server, SMTP, LDAP and others begin in plaintext and change over to TLS in words of their own, which no gateway
               of Istio's speaks. Let O(endpoints) lead to a proxy that takes TLS for them, or let their clients speak TLS by themselves. Their
@@ -148,7 +150,7 @@ options:
           type: int
         protocol:
           description:
-            - What clients speak on O(http_port). V(HTTP) where nothing is said. V(HTTP2) and V(GRPC) are HTTP/2 all the way to the service.
+            - "What clients speak on O(http_port). Default: V(HTTP). V(HTTP2) and V(GRPC) are HTTP/2 all the way to the service."
             - V(TCP) is any other protocol, such as those of MongoDB, Redis and Kafka; each connection of a client is one of the gateway's. It
               shares the gateway's port with HTTP services, and needs O(http_port), O(tls_port) or both.
           type: str
@@ -202,13 +204,13 @@ options:
               type: int
         export_to:
           description:
-            - Namespaces that see the ServiceEntry and the routes; V(.) is O(namespace). The whole mesh where nothing is said.
+            - "Namespaces that see the ServiceEntry and the routes; V(.) is O(namespace). Default: the whole mesh."
             - The gateway's namespace is added, because the gateway has to see them, too.
           type: list
           elements: str
         rule_export_to:
           description:
-            - Namespaces that see the rule that originates TLS. V([.]), its own, where nothing is said.
+            - "Namespaces that see the rule that originates TLS. Default: V([.]), its own."
           type: list
           elements: str
         client_namespaces:
@@ -218,12 +220,12 @@ options:
           elements: str
         direct_tls:
           description:
-            - Also route TLS that clients originate themselves on O(tls_port), by its SNI and past the gateway. V(false) where nothing is said.
+            - "Also route TLS that clients originate themselves on O(tls_port), by its SNI and past the gateway. Default: V(false)."
           type: bool
         prevent_bypass:
           description:
-            - Make a NetworkPolicy in each of O(client_namespaces) that lets its pods reach nothing but the cluster's DNS, istiod and the egress
-              gateway. V(false) where nothing is said.
+            - "Make a NetworkPolicy in each of O(client_namespaces) that lets its pods reach nothing but the cluster's DNS, istiod and the egress
+              gateway. Default: V(false)."
             - Policies add up, so other traffic is let through by policies of one's own. They need a network plugin that enforces them.
             - The DNS is let through on the ports that its pods listen on, which its Services in the namespace of O(dns) tell, and at the addresses of
               the nodes' caches (NodeLocal DNSCache), where the cluster has them.
@@ -236,15 +238,15 @@ options:
           suboptions: &pods
             namespace:
               description:
-                - Their namespace. V(kube-system) for the DNS and V(istio-system) for istiod where nothing is said.
+                - "Their namespace. Default: V(kube-system) for the DNS and V(istio-system) for istiod."
               type: str
             labels:
               description:
-                - Their labels. V(k8s-app=kube-dns) for the DNS and V(app=istiod) for istiod where nothing is said.
+                - "Their labels. Default: V(k8s-app=kube-dns) for the DNS and V(app=istiod) for istiod."
               type: dict
             port:
               description:
-                - The pods' port. V(53) for the DNS and V(15012) for istiod where nothing is said.
+                - "The pods' port. Default: V(53) for the DNS and V(15012) for istiod."
               type: int
         control_plane:
           description:
@@ -254,7 +256,7 @@ options:
         objects:
           description:
             - Names and namespaces of single objects, where those made of O(name) and O(namespace) will not do.
-            - The rules live in the gateway's namespace where nothing is said.
+            - "Default: the gateway's namespace for the rules."
           type: dict
           suboptions:
             service_entry:
@@ -306,7 +308,7 @@ options:
                   type: str
       state:
         description:
-          - Whether the service should exist; what O(state) says where nothing is said.
+          - "Whether the service should exist. Default: the value of O(state)."
         type: str
         choices: [present, absent]
   <<: *service
@@ -460,16 +462,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS
+from ansible_collections.meshops.istio.plugins.module_utils.call import Call
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.cluster_dns import with_dns
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.egress import Live, plan_absent, plan_present, read_live, take_snapshot
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute
+from ansible_collections.meshops.istio.plugins.module_utils.diagnosis.originations import MAY_COME, check_set
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress import Origination
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
-from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_checks import MAY_COME, check_set
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_objects import manifests
 from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
-from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
+from ansible_collections.meshops.istio.plugins.module_utils.module import run_module
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit, problems_of
 
 TEXT = {"type": "str"}
 TEXTS = {"type": "list", "elements": "str"}
@@ -490,6 +494,7 @@ SERVICE_OPTIONS: dict[str, Any] = {
         "options": {"certificate": TEXT, "private_key": {"type": "str", "no_log": False}, "ca_certificate": TEXT, "crl": TEXT},
     },
     "subject_alt_names": TEXTS,
+    "max_connection_age": TEXT,
     "sni": TEXT,
     "http_port": {"type": "int", "aliases": ["port"]},
     "tls_port": {"type": "int"},
@@ -528,11 +533,21 @@ SERVICE_OPTIONS: dict[str, Any] = {
     },
     "state": {"type": "str", "choices": ["present", "absent"]},
 }
+SPEC: dict[str, Any] = {
+    **SERVICE_OPTIONS,
+    **OBJECT_OPTIONS,
+    "api_server": TEXT,
+    "services": {"type": "list", "elements": "dict", "options": SERVICE_OPTIONS},
+    "on_invalid": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+    "prune": {"type": "bool", "default": True},
+}
+CONSTRAINTS: dict[str, Any] = {"mutually_exclusive": [("services", "name")], "required_one_of": [("services", "name")]}
 
 
-def look_around(call: Call, cluster: Cluster, originations: tuple[Origination, ...], live: Live) -> None:
+def look_around(call: Call, cluster: Cluster, originations: tuple[Origination, ...], live: Live, labels: Mapping[str, str]) -> None:
     """Judges the set in its cluster."""
-    checked = check_set(originations, take_snapshot(cluster, originations, live))
+    snapshot = take_snapshot(cluster, originations, live)
+    checked = check_set(originations, snapshot, {one.owner: manifests(one, labels=labels) for one in originations if not one.absent})
     found = list(checked.problems)
     call.notes += checked.notes
     if call.check_mode:  # an earlier task may be about to make it
@@ -585,7 +600,7 @@ def act(call: Call) -> dict[str, Any]:
     if all(one.absent for one in originations):
         call.notes += [f"not read: {what}" for what in live.unread]
     else:
-        look_around(call, cluster, originations, live)
+        look_around(call, cluster, originations, live, labels)
     units = [plan(call, one, live, labels, annotations) for one in originations]
     call.judge(problems_of(units))
     outcome = execute(cluster, units, check_mode=call.check_mode, rehearse=True)
@@ -593,19 +608,7 @@ def act(call: Call) -> dict[str, Any]:
 
 
 def main() -> None:
-    run_module(
-        {
-            **SERVICE_OPTIONS,
-            **OBJECT_OPTIONS,
-            "api_server": TEXT,
-            "services": {"type": "list", "elements": "dict", "options": SERVICE_OPTIONS},
-            "on_invalid": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
-            "prune": {"type": "bool", "default": True},
-        },
-        act,
-        mutually_exclusive=[("services", "name")],
-        required_one_of=[("services", "name")],
-    )
+    run_module(SPEC, act, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

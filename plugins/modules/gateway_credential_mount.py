@@ -27,17 +27,13 @@ description:
     needed, and a rotation reaches it in a second rather than in about a minute.
 extends_documentation_fragment:
   - meshops.istio.auth
+  - meshops.istio.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
     details:
       - Needs read rights only. Where the login may write, the server's dry run is asked as well.
       - What an earlier task of the same play would have made (the Secret, the Deployment) is no error in check mode, but a note.
       - No rollout is waited for, and no pod is looked into.
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: full
 options:
   name:
     description:
@@ -346,7 +342,7 @@ notes:
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import FIELD_MANAGER
+from ansible_collections.meshops.istio.plugins.module_utils.call import Call
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.mounted import (
     Settings,
     contents,
@@ -354,10 +350,14 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster.mounted impo
     keys_of,
     settle,
 )
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, plan_apply
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.rollout import look
-from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import MAY_COME, check, from_arguments, plan, shown
-from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mount_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mount_checks import MAY_COME, check
+from ansible_collections.meshops.istio.plugins.module_utils.istio.mounts import plan, shown
+from ansible_collections.meshops.istio.plugins.module_utils.module import run_module
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import FIELD_MANAGER
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit, plan_apply
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
 
 SPEC: dict[str, Any] = {
@@ -386,6 +386,7 @@ SPEC: dict[str, Any] = {
     "verify": {"type": "bool", "default": True},
     "restore_on_failure": {"type": "bool", "default": False},
 }
+CONSTRAINTS: dict[str, Any] = {"mutually_exclusive": [("name", "selector")], "required_one_of": [("name", "selector")]}
 
 
 def judge(call: Call, problems: tuple[Problem, ...]) -> None:
@@ -429,13 +430,7 @@ def act(call: Call) -> dict[str, Any]:
 
 
 def main() -> None:
-    run_module(
-        SPEC,
-        act,
-        needs=("kubernetes", "cryptography", "websocket"),
-        mutually_exclusive=[("name", "selector")],
-        required_one_of=[("name", "selector")],
-    )
+    run_module(SPEC, act, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,12 @@ description:
   - Private keys cannot be read this way, and of certificates no more than facts are returned.
 extends_documentation_fragment:
   - meshops.istio.auth
+  - meshops.istio.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
     details:
       - Nothing is ever changed; check mode makes no difference.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
 options:
   selector:
@@ -67,7 +65,7 @@ options:
         type: str
       regex:
         description:
-          - Only lines in which this regular expression matches. Looking for it in all lines may take 10 seconds.
+          - Only lines in which this regular expression matches. Looking for it in all lines may take 10 seconds; a slower expression is refused then.
         type: str
       since:
         description:
@@ -355,36 +353,13 @@ elapsed:
   type: float
 """
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
-from ansible_collections.meshops.istio.plugins.module_utils.arguments import moment
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.proxies import proxies_in_pods
-from ansible_collections.meshops.istio.plugins.module_utils.istio.proxy import (
-    Expected,
-    ExpectedCredential,
-    ExpectedServer,
-    Line,
-    Log,
-    Look,
-    Source,
-    check,
-    is_refusal,
-    judge,
-    refusals,
-)
-from ansible_collections.meshops.istio.plugins.module_utils.live.answers import Search, TooSlow, pattern_fault
-from ansible_collections.meshops.istio.plugins.module_utils.live.envoy import check_url, log_in, look_at, matching_lines, source_at
-from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
-from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected
+from ansible_collections.meshops.istio.plugins.module_utils.call import Call
+from ansible_collections.meshops.istio.plugins.module_utils.module import run_module
+from ansible_collections.meshops.istio.plugins.module_utils.proxy_reading import read_proxies
 
 MODES = ["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL", "PASSTHROUGH"]
-
-SEARCH_SECONDS = 10.0  # for access_log.regex in all lines of one look, as the documentation says
-
 SPEC: dict[str, Any] = {
     "selector": {"type": "dict"},
     "namespace": {"type": "str", "default": "istio-system"},
@@ -435,162 +410,15 @@ SPEC: dict[str, Any] = {
     "delay": {"type": "float", "default": 1},
     "request_timeout": {"type": "float", "default": 30},
 }
-
-
-def expectation(given: Mapping[str, Any]) -> Expected:
-    return Expected(
-        credentials=tuple(
-            ExpectedCredential(
-                one["name"], tuple(one["fingerprint"] or ()), one["ca"], tuple(one["ca_fingerprint"] or ()), one["state"] == "present"
-            )
-            for one in given.get("credentials") or ()
-        ),
-        servers=tuple(ExpectedServer(**one) for one in given.get("servers") or ()),
-        rejected=given.get("rejected"),
-    )
-
-
-def argument_problems(params: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with the arguments themselves, the expectation apart."""
-    problems = [problem for url in params["admin_urls"] for problem in check_url(url)]
-
-    def add(where: str, message: str, remedy: str) -> None:
-        problems.append(Problem("invalid_request", where, message, remedy))
-
-    if params["selector"] == {}:
-        add("selector", "expected labels, found none, which every Pod would match", "name those of the gateway's Pods")
-    log = params["access_log"]
-    if log and log["regex"] and (fault := pattern_fault(log["regex"])):
-        add("access_log.regex", f"{log['regex']!r} is not a regular expression: {fault}", "correct it, or use text for literal text")
-    if log and log["paths"] == [] and params["admin_urls"] and params["selector"] is None:
-        add("access_log", "a proxy that is no Pod does not say where its log is", "name its files in access_log.paths")
-    if log and log["limit"] < 0:
-        add("access_log.limit", f"expected 0 or more, found {log['limit']}", "give the number of lines to return")
-    if log is None and (params["expect"] or {}).get("log_lines") is not None:
-        add("expect.log_lines", "there is no access_log that says which lines are meant", "give access_log")
-    for name in ("timeout", "delay", "request_timeout"):
-        if params[name] is not None and params[name] < (0.001 if name == "request_timeout" else 0):
-            add(name, f"expected seconds, found {params[name]:g}", "give the seconds")
-    return problems
-
-
-def proxy_lacks(looks: list[Look], expected: Expected, given: Mapping[str, Any], what: str) -> list[str]:
-    """What keeps the proxies from being as expected."""
-    unmet = [look.error for look in looks if look.error]
-    unmet += [f"{look.source.name}: {lack}" for look in looks if look.proxy for lack in judge(look.proxy, expected)]
-    if given.get("ready") is not None:
-        for look in looks:
-            if look.ready != given["ready"] and not look.error:
-                why = "; ".join(look.source.facts["troubles"]) or f"Envoy's state is {look.proxy.state if look.proxy else 'unknown'}"
-                unmet.append(f"{look.source.name}: expected it {'to be' if given['ready'] else 'not to be'} ready, found otherwise ({why})")
-    least = given.get("proxies", 1)
-    if len(looks) < least:
-        unmet.append(f"expected {least} {'proxy' if least == 1 else 'proxies'} or more, found {len(looks)} ({what})")
-    return unmet
-
-
-def with_reasons(looks: list[Look], logs: list[Log], call: Call) -> list[Look]:
-    """The looks, with what the logs tell of refused updates: of clusters and secrets Envoy keeps no more than that."""
-    by_name = {log.name: log for log in logs}
-    told = []
-    for look in looks:
-        if look.proxy is not None and look.proxy.is_suspicious:
-            # which proxy a file belongs to is not known, unless there is one of each
-            own = by_name.get(look.source.name) or (logs[0] if len(logs) == len(looks) == 1 else None)
-            __, lines = matching_lines([own] if own else [], call.now - timedelta(hours=1), is_refusal, keep=1000)
-            look = replace(look, proxy=replace(look.proxy, rejections=(*look.proxy.rejections, *refusals(lines))))
-        told.append(look)
-    return told
-
-
-def log_lacks(count: int, wanted: int | None, log: Mapping[str, Any], logs: list[Log]) -> list[str]:
-    if wanted is None or (count == 0 if wanted == 0 else count >= wanted):
-        return []
-    what = " and ".join(f"{name} {log[name]!r}" for name in ("text", "regex") if log[name]) or "any text"
-    places = ", ".join(one.name for one in logs) or "no log"
-    hint = "" if count else "; look whether access logging is switched on (meshConfig.accessLogFile, or a Telemetry object)"
-    expected = "no line" if wanted == 0 else f"{wanted} line{'s' if wanted > 1 else ''} or more"
-    return [f"expected {expected} with {what} since {log['since']} in the logs of {places}, found {count}{hint if wanted else ''}"]
+CONSTRAINTS: dict[str, Any] = {}
 
 
 def act(call: Call) -> dict[str, Any]:
-    params, given = call.params, call.params["expect"] or {}
-    expected = expectation(given)
-    call.judge([*argument_problems(params), *check(expected)])
-    log = params["access_log"]
-    since = moment(log["since"], call.now, where="access_log.since") if log else None
-    selector = params["selector"] or ({} if params["admin_urls"] else {"istio": "ingressgateway"})
-    labels = ",".join(f"{key}={value}" for key, value in selector.items())
-    what = f"Pods {labels} in namespace {params['namespace']}" if selector else f"{len(params['admin_urls'])} admin_urls"
-    cluster = call.connect() if selector else None
-
-    def find() -> tuple[list[Source], list[Log]]:
-        timeout = params["request_timeout"]
-        sources, logs = proxies_in_pods(cluster, params["namespace"], selector, timeout=timeout) if cluster else ([], [])
-        files = [log_in(path) for path in log["paths"]] if log else []
-        return [*sources, *(source_at(url, timeout=timeout) for url in params["admin_urls"])], [*logs, *files]
-
-    started = time.monotonic()
-    seconds = params["timeout"] if params["timeout"] is not None else (0 if params["expect"] is None else 30)
-    attempts = 1
-
-    def until(attempt: Callable[[], list[str]]) -> list[str]:
-        nonlocal attempts
-        while True:
-            unmet = attempt()
-            if not unmet or time.monotonic() - started + params["delay"] >= seconds:
-                return unmet
-            time.sleep(params["delay"])
-            attempts += 1
-
-    looks: list[Look] = []
-    logs: list[Log] = []
-    count, lines = 0, list[Line]()
-
-    def proxies() -> list[str]:
-        nonlocal looks, logs
-        sources, logs = find()
-        looks = look_at(sources, call.now)
-        return proxy_lacks(looks, expected, given, what)
-
-    def log_is_there() -> list[str]:
-        nonlocal count, lines
-        search, text = Search(log["regex"], SEARCH_SECONDS) if log["regex"] else None, log["text"] or ""
-        try:
-            count, lines = matching_lines(
-                logs, since, lambda line: text in line and (not search or search.matches(line)), keep=log["limit"]
-            )
-        except TooSlow as slow:
-            lacks = f"expected lines that match {log['regex']!r}, found {slow}"
-            raise Rejected(
-                Problem("regex_too_slow", "access_log.regex", lacks, "write a simpler expression, or use text for literal text")
-            ) from None
-        return log_lacks(count, given.get("log_lines"), log, logs)
-
-    unmet = until(proxies)
-    if log:
-        unmet += log_is_there() if unmet else until(log_is_there)
-    if params["expect"] is None and any(look.proxy for look in looks):
-        call.notes += unmet  # what could be read is the answer
-        unmet = []
-    looks = with_reasons(looks, logs, call)
-    result: dict[str, Any] = {
-        "changed": False,
-        "proxies": [look.as_result(params["credentials"]) for look in looks],
-        **({"log_matches": count, "log_lines": [line.as_result() for line in lines]} if log else {}),
-        "unmet": unmet,
-        "attempts": attempts,
-        "elapsed": round(time.monotonic() - started, 3),
-    }
-    if unmet:
-        reasons = [f"{look.source.name} refused {one.what}: {one.detail}" for look in looks if look.proxy for one in look.proxy.rejections]
-        tries = f" (look {attempts}, after {time.monotonic() - started:.0f} s)" if attempts > 1 else ""
-        result |= {"failed": True, "msg": "; ".join(unmet) + tries + "".join(f". {reason}" for reason in dict.fromkeys(reasons)) + "."}
-    return result
+    return read_proxies(call)
 
 
 def main() -> None:
-    run_module(SPEC, act, needs=("kubernetes", "cryptography", "websocket"))
+    run_module(SPEC, act, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ingress_tls_gateway
-short_description: Manage a secure ingress Gateway and its routes
+short_description: Manage secure ingress Gateways and their routes
 version_added: 0.1.0
 author:
   - The meshops.istio developers (@meshops)
 description:
-  - Makes an Istio C(Gateway) with any number of TLS servers, and the C(VirtualServices) that route their hosts, in one call.
+  - Makes an Istio C(Gateway) with any number of TLS servers, and the C(VirtualServices) that route their hosts, or a list of such Gateways, in
+    one call.
   - Everything is checked against istiod's admission rules before anything is sent, in check mode too. What istiod admits and then drops, or
     proxies refuse, is found as well.
   - Warns about hosts that another Gateway already serves for the same workloads on that port, and about credentials that the gateway's
@@ -24,305 +25,326 @@ description:
 extends_documentation_fragment:
   - meshops.istio.auth
   - meshops.istio.objects
+  - meshops.istio.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
     details:
       - Needs read rights only. Where the login may write, the server's dry run is asked as well.
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: full
 options:
-  name:
+  gateways:
     description:
-      - Name of the Gateway - lower-case letters, digits and hyphens, without dots.
-    type: str
-    required: true
-  namespace:
-    description:
-      - Namespace of the Gateway and of its VirtualServices. Credentials are looked up elsewhere - where the gateway's workloads run.
-    type: str
-    default: default
-  selector:
-    description:
-      - Labels of the gateway's workloads. Where nothing is said, the label C(istio) with the value V(ingressgateway).
-    type: dict
-  prune:
-    description:
-      - Delete VirtualServices that this module made for the Gateway and that are no longer among the routes.
-      - What something else made is never deleted.
-    type: bool
-    default: true
-  servers:
-    description:
-      - The TLS servers. Required with O(state=present).
+      - Several Gateways in one call. Each takes O(namespace), O(selector), O(prune), O(state) and O(force_conflicts) from beside the list if it
+        leaves them out. Its O(labels) and O(annotations) are added to those beside the list.
+      - Nothing is written before all of them have been checked, each beside the others as they will be.
     type: list
     elements: dict
     suboptions:
-      hosts:
-        description:
-          - Domain names that are served - V(httpbin.example.com), V(*.example.com), or V(*) for all.
-          - A namespace and a slash in front (V(team/httpbin.example.com), or a dot for the Gateway's own) let only VirtualServices of that
-            namespace use the host.
-          - International names are written in the Gateway in their V(xn--) form (IDNA 2008).
-        type: list
-        elements: str
-        required: true
-      port:
-        description:
-          - Port of the gateway's Service, or of its workloads where no Service has it.
-        type: int
-        default: 443
-      port_name:
-        description:
-          - Name of the port. A name that no other server has, made of protocol, port and first host, is the default.
-        type: str
-      protocol:
-        description:
-          - What is inside of TLS - HTTP with V(HTTPS), anything with V(TLS).
-          - The default is V(TLS) with O(servers[].mode=PASSTHROUGH) and O(servers[].mode=AUTO_PASSTHROUGH), and else V(HTTPS).
-        type: str
-        choices: [HTTPS, TLS]
-      bind:
-        description:
-          - Address that the workloads bind to, where not all of them.
-        type: str
-      mode:
-        description:
-          - V(SIMPLE) serves a certificate, V(MUTUAL) asks clients for theirs too, V(OPTIONAL_MUTUAL) does but admits clients without one.
-          - V(PASSTHROUGH) and V(AUTO_PASSTHROUGH) route by SNI without terminating TLS. V(ISTIO_MUTUAL) is the mesh's own mutual TLS.
-        type: str
-        choices: [SIMPLE, MUTUAL, OPTIONAL_MUTUAL, PASSTHROUGH, AUTO_PASSTHROUGH, ISTIO_MUTUAL]
-        default: SIMPLE
-      credential_name:
-        description:
-          - Credential with certificate and key; with V(MUTUAL) also with the CA for the clients, unless a credential of the same name and
-            C(-cacert) holds it.
-          - A Secret in the namespace of the gateway's workloads, or C(kubernetes://name), C(kubernetes-gateway://namespace/name),
-            C(builtin://), C(sds://name).
-        type: str
-      credential_names:
-        description:
-          - Two credentials in place of one, with an RSA and an ECDSA certificate. The CA for the clients comes from the first.
-        type: list
-        elements: str
-      ca_cert_credential_name:
-        description:
-          - Credential with the CA for the clients - a name that ends in C(-cacert), or C(configmap://namespace/name).
-        type: str
-      server_certificate:
-        description:
-          - Path of the certificate's file in the gateway's pods, in place of a credential.
-        type: str
-      private_key:
-        description:
-          - Path of the private key's file in the gateway's pods. It is not shown in results, in case somebody puts a key here.
-        type: str
-      ca_certificates:
-        description:
-          - Path of the file with the CA for the clients in the gateway's pods.
-        type: str
-      ca_crl:
-        description:
-          - Path of the file with revocation lists of that CA in the gateway's pods.
-        type: str
-      subject_alt_names:
-        description:
-          - Names of which a client's certificate must have one.
-        type: list
-        elements: str
-      verify_certificate_spki:
-        description:
-          - SHA-256 of public keys, in base64, of which a client's certificate must have one. Works with credentials only.
-        type: list
-        elements: str
-      verify_certificate_hash:
-        description:
-          - SHA-256 fingerprints, of which a client's certificate must have one. Works with credentials only.
-        type: list
-        elements: str
-      min_protocol_version:
-        description:
-          - Lowest version of TLS.
-        type: str
-        choices: [TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3]
-      max_protocol_version:
-        description:
-          - Highest version of TLS.
-        type: str
-        choices: [TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3]
-      cipher_suites:
-        description:
-          - Cipher suites below TLS 1.3, as BoringSSL names them.
-        type: list
-        elements: str
-      http_redirect:
-        description:
-          - Answer plain HTTP requests for the hosts on port 80 with a redirect to HTTPS.
-        type: bool
-        default: false
-      routes:
-        description:
-          - Where the hosts' traffic goes. Each route is a VirtualService of its own, or a further rule of the one with the same name.
-          - Rules of one VirtualService are tried in their order; the order among VirtualServices of one host is Istio's.
-          - A route serves its own server only, also where another server of this Gateway has the same host on another port.
-        type: list
-        elements: dict
-        suboptions:
+      <<: &gateway
           name:
             description:
-              - Name of the VirtualService. The default is the Gateway's name, a hyphen, and the route's first host.
+              - Name of the Gateway - lower-case letters, digits and hyphens, without dots.
             type: str
-          hosts:
+          namespace:
             description:
-              - The route's hosts, where not all of the server's.
-            type: list
-            elements: str
-          match:
+              - "Namespace of the Gateway and of its VirtualServices. Credentials are looked up elsewhere - where the gateway's workloads run.
+                Default: V(default)."
+            type: str
+          selector:
             description:
-              - Conditions of which one must hold; without any the route takes everything. With protocol V(HTTPS) only, when TLS is terminated.
+              - "Labels of the gateway's workloads. Default: the label C(istio) with the value V(ingressgateway)."
+            type: dict
+          prune:
+            description:
+              - Delete VirtualServices that this module made for the Gateway and that are no longer among the routes.
+              - "What something else made is never deleted. Default: V(true)."
+            type: bool
+          servers:
+            description:
+              - The TLS servers. Required for a Gateway that should exist.
             type: list
             elements: dict
             suboptions:
-              prefix:
+              hosts:
                 description:
-                  - What the path begins with.
-                type: str
-              exact:
-                description:
-                  - The whole path.
-                type: str
-              regex:
-                description:
-                  - RE2 expression for the whole path.
-                type: str
-              ignore_case:
-                description:
-                  - Take upper and lower case of the path as the same. Does not apply to O(servers[].routes[].match[].regex).
-                type: bool
-              methods:
-                description:
-                  - HTTP methods.
+                  - Domain names that are served - V(httpbin.example.com), V(*.example.com), or V(*) for all.
+                  - A namespace and a slash in front (V(team/httpbin.example.com), or a dot for the Gateway's own) let only VirtualServices of that
+                    namespace use the host.
+                  - International names are written in the Gateway in their V(xn--) form (IDNA 2008).
                 type: list
                 elements: str
-              authority:
-                description:
-                  - The request's host, as a text, or as a dictionary with V(exact), V(prefix) or V(regex).
-                type: raw
-              headers:
-                description:
-                  - Headers and their values, as texts, or as dictionaries with V(exact), V(prefix) or V(regex).
-                type: dict
-              without_headers:
-                description:
-                  - Headers and values that must not be there, written the same way.
-                type: dict
-              query_params:
-                description:
-                  - Query parameters and their values, written the same way.
-                type: dict
-          destination:
-            description:
-              - The service that answers. Either this or O(servers[].routes[].destinations).
-            type: dict
-            suboptions: &target
-              host:
-                description:
-                  - Name of the service; a short name is one in the Gateway's namespace.
-                type: str
                 required: true
               port:
                 description:
-                  - The service's port, where it has several.
+                  - Port of the gateway's Service, or of its workloads if no Service has it.
                 type: int
-              subset:
+                default: 443
+              port_name:
                 description:
-                  - Subset of a DestinationRule.
+                  - "Name of the port. Default: a name that no other server has, made of protocol, port and first host."
                 type: str
-          destinations:
-            description:
-              - Several services that share the traffic by their weights.
-            type: list
-            elements: dict
-            suboptions:
-              <<: *target
-              weight:
+              protocol:
                 description:
-                  - The service's share.
-                type: int
-          timeout:
-            description:
-              - How long an answer may take, for example V(5s).
-            type: str
-          retries:
-            description:
-              - Whether and when failed requests are tried again.
-            type: dict
-            suboptions:
-              attempts:
-                description:
-                  - How often; 0 turns retries off.
-                type: int
-                required: true
-              per_try_timeout:
-                description:
-                  - How long each attempt may take, for example V(2s).
+                  - What is inside of TLS - HTTP with V(HTTPS), anything with V(TLS).
+                  - "Default: V(TLS) with O(servers[].mode=PASSTHROUGH) and O(servers[].mode=AUTO_PASSTHROUGH), and V(HTTPS) otherwise."
                 type: str
-              retry_on:
+                choices: [HTTPS, TLS]
+              bind:
                 description:
-                  - Conditions such as V(5xx), V(connect-failure) or V(503).
+                  - "Address on which the gateway listens. Default: all addresses."
+                type: str
+              mode:
+                description:
+                  - V(SIMPLE) serves a certificate, V(MUTUAL) asks clients for theirs too, V(OPTIONAL_MUTUAL) does but admits clients without one.
+                  - V(PASSTHROUGH) and V(AUTO_PASSTHROUGH) route by SNI without terminating TLS. V(ISTIO_MUTUAL) is the mesh's own mutual TLS.
+                type: str
+                choices: [SIMPLE, MUTUAL, OPTIONAL_MUTUAL, PASSTHROUGH, AUTO_PASSTHROUGH, ISTIO_MUTUAL]
+                default: SIMPLE
+              credential_name:
+                description:
+                  - Credential with certificate and key; with V(MUTUAL) also with the CA for the clients, unless a credential of the same name and
+                    C(-cacert) holds it.
+                  - A Secret in the namespace of the gateway's workloads, or C(kubernetes://name), C(kubernetes-gateway://namespace/name),
+                    C(builtin://), C(sds://name).
+                type: str
+              credential_names:
+                description:
+                  - Two credentials in place of one, with an RSA and an ECDSA certificate. The CA for the clients comes from the first.
                 type: list
                 elements: str
-          rewrite:
-            description:
-              - What requests become before they are forwarded.
-            type: dict
-            suboptions:
-              uri:
+              ca_cert_credential_name:
                 description:
-                  - Replaces the path, or the prefix that was matched.
+                  - Credential with the CA for the clients - a name that ends in C(-cacert), or C(configmap://namespace/name).
                 type: str
-              regex:
+              server_certificate:
                 description:
-                  - RE2 expression for the part of the path that is replaced, in place of O(servers[].routes[].rewrite.uri).
+                  - Path of the certificate's file in the gateway's pods, in place of a credential.
                 type: str
-              substitution:
+              private_key:
                 description:
-                  - What that part is replaced with.
+                  - Path of the private key's file in the gateway's pods. It is not shown in results, in case somebody puts a key here.
                 type: str
-              authority:
+              ca_certificates:
                 description:
-                  - Replaces the host.
+                  - Path of the file with the CA for the clients in the gateway's pods.
                 type: str
-          headers:
-            description:
-              - Headers that are changed, for example C(strict-transport-security) in the response.
-            type: dict
-            suboptions:
-              request:
+              ca_crl:
                 description:
-                  - Headers of the request.
-                type: dict
-                suboptions: &changes
-                  set:
+                  - Path of the file with revocation lists of that CA in the gateway's pods.
+                type: str
+              subject_alt_names:
+                description:
+                  - Names of which a client's certificate must have one.
+                type: list
+                elements: str
+              verify_certificate_spki:
+                description:
+                  - SHA-256 of public keys, in base64, of which a client's certificate must have one. Works with credentials only.
+                type: list
+                elements: str
+              verify_certificate_hash:
+                description:
+                  - SHA-256 fingerprints, of which a client's certificate must have one. Works with credentials only.
+                type: list
+                elements: str
+              min_protocol_version:
+                description:
+                  - Lowest version of TLS.
+                type: str
+                choices: [TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3]
+              max_protocol_version:
+                description:
+                  - Highest version of TLS.
+                type: str
+                choices: [TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3]
+              cipher_suites:
+                description:
+                  - Cipher suites below TLS 1.3, as BoringSSL names them.
+                type: list
+                elements: str
+              http_redirect:
+                description:
+                  - Answer plain HTTP requests for the hosts on port 80 with a redirect to HTTPS.
+                type: bool
+                default: false
+              routes:
+                description:
+                  - Where the hosts' traffic goes. Each route is a VirtualService of its own, or a further rule of the one with the same name.
+                  - Rules of one VirtualService are tried in their order; the order among VirtualServices of one host is Istio's.
+                  - A route serves its own server only, also where another server of this Gateway has the same host on another port.
+                type: list
+                elements: dict
+                suboptions:
+                  name:
                     description:
-                      - Headers and their values, in place of what is there.
-                    type: dict
-                  add:
+                      - "Name of the VirtualService. Default: the Gateway's name, a hyphen, and the route's first host."
+                    type: str
+                  hosts:
                     description:
-                      - Headers and their values, beside what is there.
-                    type: dict
-                  remove:
-                    description:
-                      - Headers to take out.
+                      - "The route's hosts. Default: all of the server's."
                     type: list
                     elements: str
-              response:
-                description:
-                  - Headers of the response.
-                type: dict
-                suboptions: *changes
+                  match:
+                    description:
+                      - Conditions of which one must hold; without any the route takes everything. With protocol V(HTTPS) only, when TLS is terminated.
+                    type: list
+                    elements: dict
+                    suboptions:
+                      prefix:
+                        description:
+                          - What the path begins with.
+                        type: str
+                      exact:
+                        description:
+                          - The whole path.
+                        type: str
+                      regex:
+                        description:
+                          - RE2 expression for the whole path.
+                        type: str
+                      ignore_case:
+                        description:
+                          - Take upper and lower case of the path as the same. Does not apply to O(servers[].routes[].match[].regex).
+                        type: bool
+                      methods:
+                        description:
+                          - HTTP methods.
+                        type: list
+                        elements: str
+                      authority:
+                        description:
+                          - The request's host, as a text, or as a dictionary with V(exact), V(prefix) or V(regex).
+                        type: raw
+                      headers:
+                        description:
+                          - Headers and their values, as texts, or as dictionaries with V(exact), V(prefix) or V(regex).
+                        type: dict
+                      without_headers:
+                        description:
+                          - Headers and values that must not be there, written the same way.
+                        type: dict
+                      query_params:
+                        description:
+                          - Query parameters and their values, written the same way.
+                        type: dict
+                  destination:
+                    description:
+                      - The service that answers. Either this or O(servers[].routes[].destinations).
+                    type: dict
+                    suboptions: &target
+                      host:
+                        description:
+                          - Name of the service; a short name is one in the Gateway's namespace.
+                        type: str
+                        required: true
+                      port:
+                        description:
+                          - The service's port. Required if it has several.
+                        type: int
+                      subset:
+                        description:
+                          - Subset of a DestinationRule.
+                        type: str
+                  destinations:
+                    description:
+                      - Several services that share the traffic by their weights.
+                    type: list
+                    elements: dict
+                    suboptions:
+                      <<: *target
+                      weight:
+                        description:
+                          - The service's share.
+                        type: int
+                  timeout:
+                    description:
+                      - How long an answer may take, for example V(5s).
+                    type: str
+                  retries:
+                    description:
+                      - Whether and when failed requests are tried again.
+                    type: dict
+                    suboptions:
+                      attempts:
+                        description:
+                          - How often; 0 turns retries off.
+                        type: int
+                        required: true
+                      per_try_timeout:
+                        description:
+                          - How long each attempt may take, for example V(2s).
+                        type: str
+                      retry_on:
+                        description:
+                          - Conditions such as V(5xx), V(connect-failure) or V(503).
+                        type: list
+                        elements: str
+                  rewrite:
+                    description:
+                      - What requests become before they are forwarded.
+                    type: dict
+                    suboptions:
+                      uri:
+                        description:
+                          - Replaces the path, or the prefix that was matched.
+                        type: str
+                      regex:
+                        description:
+                          - RE2 expression for the part of the path that is replaced, in place of O(servers[].routes[].rewrite.uri).
+                        type: str
+                      substitution:
+                        description:
+                          - What that part is replaced with.
+                        type: str
+                      authority:
+                        description:
+                          - Replaces the host.
+                        type: str
+                  headers:
+                    description:
+                      - Headers that are changed, for example C(strict-transport-security) in the response.
+                    type: dict
+                    suboptions:
+                      request:
+                        description:
+                          - Headers of the request.
+                        type: dict
+                        suboptions: &changes
+                          set:
+                            description:
+                              - Headers and their values, in place of what is there.
+                            type: dict
+                          add:
+                            description:
+                              - Headers and their values, beside what is there.
+                            type: dict
+                          remove:
+                            description:
+                              - Headers to take out.
+                            type: list
+                            elements: str
+                      response:
+                        description:
+                          - Headers of the response.
+                        type: dict
+                        suboptions: *changes
+      state:
+        description:
+          - "Whether the objects of this Gateway should exist. Default: the value of O(state)."
+        type: str
+        choices: [present, absent]
+      labels:
+        description:
+          - Further labels for its objects.
+        type: dict
+      annotations:
+        description:
+          - Further annotations for its objects.
+        type: dict
+      force_conflicts:
+        description:
+          - "Whether to take over what another field manager has set. Default: the value of O(force_conflicts)."
+        type: bool
+  <<: *gateway
 notes:
   - The Gateway is a Networking API object (C(networking.istio.io/v1)), not one of the Kubernetes Gateway API.
 seealso:
@@ -371,6 +393,28 @@ EXAMPLES = r"""
         routes:
           - destination: {host: my-nginx, port: 443}
 
+- name: Several Gateways in one call
+  meshops.istio.ingress_tls_gateway:
+    namespace: shops
+    gateways:
+      - name: shop
+        servers:
+          - hosts: [shop.example.com]
+            credential_name: shop-credential
+            http_redirect: true
+            routes:
+              - destination: {host: shop, port: 8080}
+      - name: partners
+        selector: {istio: partner-gateway}
+        servers:
+          - hosts: [partners.example.com]
+            mode: MUTUAL
+            credential_name: partners-credential
+            routes:
+              - destination: {host: partners, port: 8080}
+      - name: old-shop
+        state: absent
+
 - name: Remove the Gateway and its routes
   meshops.istio.ingress_tls_gateway:
     name: mygateway
@@ -411,9 +455,48 @@ changes:
       name: mygateway
       action: updated
       reasons: [spec.servers differs]
+gateways:
+  description: What was done about each Gateway, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The Gateway's name.
+      type: str
+    namespace:
+      description: Its namespace.
+      type: str
+    action:
+      description: V(created), V(updated), V(deleted) or V(unchanged), of the Gateway and its VirtualServices together.
+      type: str
+    changes:
+      description: Its part of RV(changes).
+      type: list
+      elements: dict
+    gateway_namespaces:
+      description: Namespaces in which its workloads run, and so in which its credentials have to be.
+      type: list
+      elements: str
+      returned: if it should exist
+applied:
+  description: What was written before a failure; RV(failures) and RV(not_tried) are the rest.
+  returned: failure while writing
+  type: list
+  elements: dict
+failures:
+  description: What could not be written, each with its C(error).
+  returned: failure while writing
+  type: list
+  elements: dict
+not_tried:
+  description: What was not tried because something before it failed. The Gateways of a list do not wait for each other.
+  returned: failure while writing
+  type: list
+  elements: dict
 gateway_namespaces:
   description: Namespaces in which the gateway's workloads run, and so in which its credentials have to be.
-  returned: with O(state=present)
+  returned: with O(state=present), without O(gateways)
   type: list
   elements: str
   sample: [istio-system]
@@ -436,44 +519,28 @@ notes:
   elements: str
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS
+from ansible_collections.meshops.istio.plugins.module_utils.call import Call
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.gateways import (
-    owned_selector,
-    plan_absent,
-    plan_present,
-    read_credentials,
-    read_destinations,
-    services_in_front,
-)
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.observe import list_where_allowed
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute, owned, problems_of, read
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import (
-    AUTHORIZATION_POLICY,
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.gateways import owned_selector, plan_absent, plan_present
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.ingress import passed_waypoints, take_snapshot
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute, owned, read
+from ansible_collections.meshops.istio.plugins.module_utils.diagnosis.ingresses import MAY_COME, check_gateway
+from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress import IngressGateway, manifests
+from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks import problems
+from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_gateways import Asked, Beside, beside_of, read_gateways
+from ansible_collections.meshops.istio.plugins.module_utils.module import run_module
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import (
     GATEWAY,
     VIRTUAL_SERVICE,
-    Ref,
     ref_of,
     resource_of,
 )
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.surroundings import list_in, mesh_config, namespace_labels
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.workloads import Workloads, find_workloads
-from ansible_collections.meshops.istio.plugins.module_utils.istio.destinations import destination_problems
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress import IngressGateway, manifests, required_credentials
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_arguments import from_arguments
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_checks import (
-    credential_problems,
-    host_conflicts,
-    ports_of_others,
-    problems,
-    workload_problems,
-)
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ingress_surroundings import authorization_problems, discovery_problems
-from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
-from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit, problems_of
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 
 TARGET = {"host": {"type": "str", "required": True}, "port": {"type": "int"}, "subset": {"type": "str"}}
 HEADER_CHANGES = {"set": {"type": "dict"}, "add": {"type": "dict"}, "remove": {"type": "list", "elements": "str"}}
@@ -543,90 +610,88 @@ SERVER_OPTIONS: dict[str, Any] = {
     "http_redirect": {"type": "bool", "default": False},
     "routes": {"type": "list", "elements": "dict", "options": ROUTE_OPTIONS},
 }
-LATER = ("credential_missing", "destination_missing", "destination_port", "destination_subset")
-"""Codes of what is missing, and may only be missing yet."""
-ROOT_NAMESPACE = "istio-system"
-"""Where gateways usually run; looked at where the whole cluster may not be."""
+GATEWAY_OPTIONS: dict[str, Any] = {
+    "name": {"type": "str"},
+    "namespace": {"type": "str"},
+    "selector": {"type": "dict"},
+    "prune": {"type": "bool"},
+    "servers": {"type": "list", "elements": "dict", "options": SERVER_OPTIONS},
+}
+ITEM_OPTIONS = {
+    **GATEWAY_OPTIONS,
+    **{name: {key: value for key, value in option.items() if key != "default"} for name, option in OBJECT_OPTIONS.items()},
+}
+SPEC: dict[str, Any] = {
+    "gateways": {"type": "list", "elements": "dict", "options": ITEM_OPTIONS},
+    **GATEWAY_OPTIONS,
+    **OBJECT_OPTIONS,
+}
+CONSTRAINTS: dict[str, Any] = {
+    "mutually_exclusive": [("gateways", "name"), ("gateways", "servers")],
+    "required_one_of": [("gateways", "name")],
+}
 
 
-def look_around(call: Call, cluster: Cluster, gateway: IngressGateway) -> Workloads:
-    """What the Gateway meets in the cluster becomes warnings: workloads, other Gateways, credentials."""
-    workloads = find_workloads(cluster, gateway.selector, [ROOT_NAMESPACE, gateway.namespace], call.notes)
-    others = list_where_allowed(cluster, GATEWAY, gateway.namespace, call.notes)
-    needed = required_credentials(gateway)
-    live = read_credentials(cluster, needed, workloads.namespaces, call.notes)
-    missing = [lookup for lookup in needed if all(live.get(("Secret", place, lookup.names[-1])) is None for place in workloads.namespaces)]
-    if missing and gateway.namespace not in workloads.namespaces:
-        live = {**read_credentials(cluster, missing, [gateway.namespace], []), **live}  # the usual wrong place
-    call.judge(workload_problems(gateway, workloads.namespaces, complete=workloads.complete))
-    elsewhere = ports_of_others(gateway, others, workloads.workloads)
-    services = services_in_front(cluster, workloads.namespaces, call.notes) if elsewhere else []
-    call.judge(host_conflicts(gateway, others, workloads.workloads, services))
-    judge_surroundings(call, cluster, gateway, workloads)
-    targets = read_destinations(cluster, gateway, call.notes)
-    found = (
-        *credential_problems(gateway, workloads.namespaces, live),
-        *destination_problems(gateway, *targets, proxy_namespaces=workloads.namespaces, root_namespace=ROOT_NAMESPACE),
-    )
+def look_around(call: Call, cluster: Cluster, gateway: IngressGateway, beside: Beside) -> list[str]:
+    """What the Gateway meets in the cluster becomes warnings; the other Gateways of this call are there as they will be. Where it runs."""
+    snapshot, namespaces = take_snapshot(cluster, gateway, call.notes)
+    found = check_gateway(gateway, snapshot, beside.made, beside.gone)
     if call.check_mode:  # an earlier task may be about to make it
-        call.notes += [str(problem) for problem in found if problem.code in LATER]
-        found = tuple(problem for problem in found if problem.code not in LATER)
+        call.notes += [str(problem) for problem in found if problem.code in MAY_COME]
+        found = tuple(problem for problem in found if problem.code not in MAY_COME)
     call.judge(found)
-    return workloads
+    call.judge(passed_waypoints(cluster, gateway, snapshot))
+    return namespaces
 
 
-def judge_surroundings(call: Call, cluster: Cluster, gateway: IngressGateway, workloads: Workloads) -> None:
-    """Tells what keeps requests from the gateway, as far as this login may look."""
-    policies = list_in(cluster, AUTHORIZATION_POLICY, [ROOT_NAMESPACE, *workloads.namespaces])
-    if policies is None:
-        call.notes.append("AuthorizationPolicies were not looked at: this login may not list them where the gateway runs")
-    services = services_in_front(cluster, workloads.namespaces, call.notes) if policies else []
-    call.judge(authorization_problems(gateway, workloads.workloads, policies or (), services, ROOT_NAMESPACE))
-    mesh = mesh_config(cluster, ROOT_NAMESPACE) or {}
-    if mesh.get("discoverySelectors"):
-        places = [gateway.namespace, *workloads.namespaces]
-        call.judge(discovery_problems(places, namespace_labels(cluster, places), mesh))
+def plan(call: Call, cluster: Cluster, asked: Asked, beside: Beside) -> tuple[Unit, list[str] | None]:
+    """What is to be done about one Gateway, and where its workloads run."""
+    ref, force = asked.ref, asked.options["force_conflicts"]
+    selector = owned_selector(ref.name)
+    if asked.gateway is None:
+        belonging = owned(cluster, VIRTUAL_SERVICE, ref.namespace, selector)
+        return plan_absent(ref.name, ref.namespace, read(cluster, [(GATEWAY, ref)])[ref], belonging, force=force), None
+    wanted = manifests(asked.gateway)
+    live = read(cluster, [(resource_of(manifest), ref_of(manifest)) for manifest in wanted])
+    belonging = owned(cluster, VIRTUAL_SERVICE, ref.namespace, selector) if asked.options["prune"] else []
+    unit = plan_present(wanted, live, belonging, prune=asked.options["prune"], force=force)
+    return unit, look_around(call, cluster, asked.gateway, beside)
+
+
+def result(asked: Asked, unit: Unit, namespaces: list[str] | None) -> dict[str, Any]:
+    changes = [each.as_result() for each in unit.plans if each.changed]
+    actions = {change["action"] for change in changes}
+    whole = len(changes) == len(unit.plans) and len(actions) == 1
+    action = "unchanged" if not changes else actions.pop() if whole else "updated"
+    shown = {"name": asked.ref.name, "namespace": asked.ref.namespace, "action": action, "changes": changes}
+    return shown if namespaces is None else {**shown, "gateway_namespaces": namespaces}
 
 
 def act(call: Call) -> dict[str, Any]:
-    params: Mapping[str, Any] = call.params
-    name, namespace, force = params["name"], params["namespace"], params["force_conflicts"]
-    more: dict[str, Any] = {}
-    if params["state"] == "absent":
-        call.judge(
-            metadata_problems({"kind": "Gateway", "metadata": {"name": name, "namespace": namespace}}, f"Gateway {namespace}/{name}")
-        )
-        cluster = call.connect()
-        ref = Ref("Gateway", namespace, name)
-        belonging = owned(cluster, VIRTUAL_SERVICE, namespace, owned_selector(name))
-        unit = plan_absent(name, namespace, read(cluster, [(GATEWAY, ref)])[ref], belonging, force=force)
-    else:
-        gateway = from_arguments(params)
-        call.judge(problems(gateway))
-        cluster = call.connect()
-        wanted = manifests(gateway)
-        live = read(cluster, [(resource_of(manifest), ref_of(manifest)) for manifest in wanted])
-        belonging = owned(cluster, VIRTUAL_SERVICE, namespace, owned_selector(name)) if params["prune"] else []
-        unit = plan_present(wanted, live, belonging, prune=params["prune"], force=force)
-        more["gateway_namespaces"] = look_around(call, cluster, gateway).namespaces
-    call.judge(problems_of([unit]))
-    outcome = execute(cluster, [unit], check_mode=call.check_mode, rehearse=True)
-    return call.finish(outcome, changes=[plan.as_result() for plan in outcome.plans if plan.changed], **more)
+    asked = read_gateways(call.params)
+    call.judge(problem for one in asked for problem in one.at(problems(one.gateway) if one.gateway else ()))
+    cluster = call.connect()
+    planned, found = [], []
+    for one in asked:
+        inner = replace(call, doubts=[], notes=[])
+        try:
+            planned.append(plan(inner, cluster, one, beside_of(one, asked)))
+        except Rejected as rejected:
+            inner.doubts += rejected.problems
+        found += one.at(inner.doubts)
+        call.notes += inner.notes
+    call.judge(found)
+    units = [unit for unit, __ in planned]
+    call.judge([problem for one, unit in zip(asked, units, strict=True) for problem in one.at(problems_of([unit]))])
+    outcome = execute(cluster, units, check_mode=call.check_mode, rehearse=True)
+    results = [result(one, *what) for one, what in zip(asked, planned, strict=True)]
+    alone = {} if call.params["gateways"] is not None or not asked[0].gateway else {"gateway_namespaces": results[0]["gateway_namespaces"]}
+    changes = [change for each in results for change in each["changes"]]
+    return call.finish(outcome, changes=changes, gateways=results, **alone)
 
 
 def main() -> None:
-    run_module(
-        {
-            "name": {"type": "str", "required": True},
-            "namespace": {"type": "str", "default": "default"},
-            "selector": {"type": "dict"},
-            "prune": {"type": "bool", "default": True},
-            "servers": {"type": "list", "elements": "dict", "options": SERVER_OPTIONS},
-            **OBJECT_OPTIONS,
-        },
-        act,
-        required_if=[("state", "present", ["servers"])],
-    )
+    run_module(SPEC, act, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

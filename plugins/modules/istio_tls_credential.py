@@ -21,20 +21,20 @@ description:
   - Other tools that keep such a Secret and will undo the change (External Secrets, Sealed Secrets, Vault, Reflector, Argo CD, Flux, Helm, ...) are
     told as the warning C(kept_by_another).
   - One call takes one credential, or a whole list of them; a list of hundreds costs little more than one.
+  - With O(prove=true) it is proven that every gateway serves what was written. Where Envoy refuses one Secret, good ones that were written at the
+    same time may stay on their old certificate; they are sent once more.
   - Layout V(split) is two Secrets and so two writes. The CA's Secret is written first and removed last; what an interruption leaves is
     reported, and finished by the next run.
 extends_documentation_fragment:
   - meshops.istio.auth
   - meshops.istio.objects
+  - meshops.istio.ways
+  - meshops.istio.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
     details:
       - Needs read rights only. Where the login may write, the server's dry run is asked as well.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: full
     details:
       - Shows fingerprints, names and dates, never keys or certificates.
 options:
@@ -49,7 +49,7 @@ options:
     suboptions:
       state:
         description:
-          - Whether this credential should exist; what O(state) says where nothing is said.
+          - "Whether this credential should exist. Default: the value of O(state)."
         type: str
         choices: [present, absent]
       labels:
@@ -68,7 +68,7 @@ options:
           type: str
         namespace:
           description:
-            - Namespace of the gateway's workloads (not of the Gateway object). V(istio-system) where nothing is said.
+            - "Namespace of the gateway's workloads (not of the Gateway object). Default: V(istio-system)."
           type: str
         layout:
           description:
@@ -79,19 +79,19 @@ options:
           choices: [tls, generic, split]
         certificate:
           description:
-            - The certificate and its chain in PEM format, leaf first.
+            - The certificate and its chain, leaf first, in PEM, or base64 of DER or PKCS#7. It is stored as plain PEM.
           type: str
         certificate_path:
           description:
-            - File with the certificate and its chain in PEM format, leaf first.
+            - File with the certificate and its chain, leaf first. PEM, DER or PKCS#7, with other text around it and in UTF-16, too.
           type: path
         private_key:
           description:
-            - The certificate's private key in PEM format.
+            - The certificate's private key, in PEM, or base64 of DER.
           type: str
         private_key_path:
           description:
-            - File with the certificate's private key in PEM format.
+            - File with the certificate's private key, in PEM or DER.
           type: path
         private_key_passphrase:
           description:
@@ -111,22 +111,28 @@ options:
           type: str
         ca_certificate:
           description:
-            - CA certificates in PEM format that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
+            - CA certificates, in PEM, or base64 of DER or PKCS#7, that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
             - One that is usable is enough; what is wrong with the others (expired, doubled) is a warning.
             - An expired certificate that Envoy might take in place of a valid one of the same CA is left out, with a warning.
             - A peer's own certificate can stand here as well, to trust that peer alone.
           type: str
         ca_certificate_path:
           description:
-            - File with such CA certificates.
+            - File with such CA certificates, in PEM, DER or PKCS#7.
           type: path
+        ca_certificate_key:
+          description:
+            - Key of a Secret that holds nothing but O(ca_certificate), and so the file's name where pods mount the Secret, such as
+              V(ca-chain.cert.pem).
+            - istiod reads no such key. For a gateway's C(credentialName), leave it out.
+          type: str
         crl:
           description:
-            - Revocation lists of those CAs in PEM format.
+            - Revocation lists of those CAs, in PEM, or base64 of DER.
           type: str
         crl_path:
           description:
-            - File with revocation lists of those CAs in PEM format.
+            - File with revocation lists of those CAs, in PEM or DER.
           type: path
         ocsp_staple:
           description:
@@ -151,13 +157,13 @@ options:
           choices: [server, client]
         min_remaining:
           description:
-            - The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). V(0d) where nothing is said.
+            - "The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). Default: V(0d)."
             - Of several CAs in O(ca_certificate) one has to; the others are a warning.
           type: str
         not_before_tolerance:
           description:
-            - How far the clocks of this machine and of the CA may be apart. What becomes valid within this time is accepted with a warning
-              that says when; until then peers with the right time refuse it. V(60s) where nothing is said.
+            - "How far the clocks of this machine and of the CA may be apart. What becomes valid within this time is accepted with a warning
+              that says when; until then peers with the right time refuse it. Default: V(60s)."
           type: str
         on_invalid:
           description:
@@ -167,7 +173,7 @@ options:
           choices: [fail, warn]
         trust_anchors:
           description:
-            - Root certificates in PEM format with which the chain has to be complete; a chain that is not is an error.
+            - Root certificates, in the forms of O(ca_certificate), with which the chain has to be complete; a chain that is not is an error.
             - Without them, a chain that visibly lacks intermediates is the warning C(chain_unverified). Roots that browsers or this machine
               trust, and those in O(ca_certificate), are known then.
           type: str
@@ -177,7 +183,7 @@ options:
           type: path
         replace:
           description:
-            - Delete and make anew what cannot be changed in place, for example an immutable Secret.
+            - Delete and create again what cannot be changed in place, for example an immutable Secret.
           type: bool
         override_cert_manager:
           description:
@@ -190,6 +196,26 @@ options:
     type: str
     choices: [auto, all, changed]
     default: auto
+  prove:
+    description:
+      - Prove each credential after the write. Every gateway proxy that uses it must hold it, and fresh handshakes with every host, at every
+        address where the gateways are reached, must present it several times in a row.
+      - What does not come within 3 s is sent once more, by a harmless change of its own Secret.
+      - The task fails when something is not proven within O(proof_timeout). What was written stays;
+        M(meshops.istio.istio_tls_rotation) is what goes back by itself.
+      - In check mode nothing is proven.
+    type: bool
+    default: false
+  proof_timeout:
+    description:
+      - Seconds in which all must be proven.
+    type: float
+    default: 60
+  request_timeout:
+    description:
+      - Seconds for one page of a proxy's administration interface, with O(prove=true).
+    type: float
+    default: 30
   <<: *credential
   state:
     description:
@@ -212,6 +238,7 @@ notes:
 seealso:
   - module: meshops.istio.istio_tls_credential_info
   - module: meshops.istio.ingress_tls_gateway
+  - module: meshops.istio.istio_tls_rotation
 """
 
 EXAMPLES = r"""
@@ -247,12 +274,18 @@ EXAMPLES = r"""
       - {name: shop-credential, certificate_path: shop.crt, private_key_path: shop.key, hosts: [shop.example.com]}
       - {name: api-credential, pkcs12_path: api.p12, pkcs12_passphrase: "{{ vault_api_passphrase }}", hosts: [api.example.com]}
       - {name: old-credential, state: absent}
+
+- name: A batch, of which each credential must be served afterwards
+  meshops.istio.istio_tls_credential:
+    credentials: "{{ shop_credentials }}"
+    prove: true
+    proof_timeout: 30
 """
 
 RETURN = r"""
 credentials:
   description: What was done about each credential, in the order given.
-  returned: success
+  returned: success, and when the proof fails
   type: list
   elements: dict
   contains:
@@ -285,6 +318,35 @@ credentials:
       description: What is not an error but will be a problem, with codes and remedies.
       type: list
       elements: dict
+    proof:
+      description: What O(prove=true) found out; null where nothing uses the credential.
+      type: dict
+      contains:
+        proven:
+          description: Whether it is served by every gateway.
+          type: bool
+        handshakes:
+          description: The last handshake with each host at each address, with its time and the fingerprint that was presented.
+          type: list
+          elements: dict
+        proxies:
+          description: Proxies that hold it.
+          type: list
+          elements: str
+        seconds:
+          description: Seconds from the write to the proof.
+          type: float
+        sent_again:
+          description: How often it was sent once more.
+          type: int
+        held_up_by:
+          description: Credentials of this call that Envoy refused, where this one came only after it was sent once more.
+          type: list
+          elements: str
+        lacks:
+          description: What was found instead; only where it is not proven.
+          type: list
+          elements: str
 notes:
   description: What could not be checked and why, for example without the right to write in check mode.
   returned: when there is something to note
@@ -305,184 +367,47 @@ applied:
   elements: dict
 """
 
-import base64
-import binascii
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from ansible_collections.meshops.istio.plugins.module_utils.arguments import (
-    OBJECT_OPTIONS,
-    content_or_path,
-    duration,
-    system_roots,
-)
+from ansible_collections.meshops.istio.plugins.module_utils.arguments import OBJECT_OPTIONS, system_roots
+from ansible_collections.meshops.istio.plugins.module_utils.call import Call
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import Wanted, plan_credential, refs
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Unit, execute, problems_of, read
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import execute, read
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.usage import find_uses
-from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import Credential, shape_problems
-from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import (
-    PARTS,
-    Checked,
-    Demands,
-    Source,
-    check_material,
-    describe_data,
+from ansible_collections.meshops.istio.plugins.module_utils.credential_arguments import (
+    CREDENTIAL_OPTIONS,
+    SHARED,
+    duplicates,
+    items,
+    prepare,
 )
-from ansible_collections.meshops.istio.plugins.module_utils.istio.names import metadata_problems
+from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import Checked, describe_data
 from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import deletion_problems
-from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
-from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem, Rejected, errors, warnings
-from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
-from ansible_collections.meshops.istio.plugins.module_utils.tls.forms import certificates_as_pem
-from ansible_collections.meshops.istio.plugins.module_utils.tls.material import read_chain
+from ansible_collections.meshops.istio.plugins.module_utils.module import run_module
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Unit, problems_of
+from ansible_collections.meshops.istio.plugins.module_utils.problems import Problem
+from ansible_collections.meshops.istio.plugins.module_utils.rotation import written
+from ansible_collections.meshops.istio.plugins.module_utils.rotation.targets import WAYS
+from ansible_collections.meshops.istio.plugins.module_utils.tls.roots import Roots
 
-CREDENTIAL_OPTIONS: dict[str, dict[str, Any]] = {
-    "name": {"type": "str"},
-    "namespace": {"type": "str"},
-    "layout": {"type": "str", "choices": ["tls", "generic", "split"]},
-    "certificate": {"type": "str"},
-    "certificate_path": {"type": "path"},
-    "private_key": {"type": "str", "no_log": True},
-    "private_key_path": {"type": "path", "no_log": False},
-    "private_key_passphrase": {"type": "str", "no_log": True},
-    "pkcs12": {"type": "str", "no_log": True},
-    "pkcs12_path": {"type": "path"},
-    "pkcs12_passphrase": {"type": "str", "no_log": True},
-    "ca_certificate": {"type": "str"},
-    "ca_certificate_path": {"type": "path"},
-    "crl": {"type": "str"},
-    "crl_path": {"type": "path"},
-    "ocsp_staple": {"type": "str"},
-    "ocsp_staple_path": {"type": "path"},
-    "hosts": {"type": "list", "elements": "str"},
-    "purpose": {"type": "str", "choices": ["server", "client"]},
-    "min_remaining": {"type": "str"},
-    "not_before_tolerance": {"type": "str"},
-    "on_invalid": {"type": "str", "choices": ["fail", "warn"]},
-    "trust_anchors": {"type": "str"},
-    "trust_anchors_path": {"type": "path"},
-    "replace": {"type": "bool"},
-    "override_cert_manager": {"type": "bool"},
-    "state": {"type": "str", "choices": ["present", "absent"]},
-    "labels": {"type": "dict"},
-    "annotations": {"type": "dict"},
+SPEC: dict[str, Any] = {
+    **CREDENTIAL_OPTIONS,
+    **OBJECT_OPTIONS,
+    "credentials": {"type": "list", "elements": "dict", "options": CREDENTIAL_OPTIONS},
+    "details": {"type": "str", "choices": ["auto", "all", "changed"], "default": "auto"},
+    "prove": {"type": "bool", "default": False},
+    **WAYS,
+    "proof_timeout": {"type": "float", "default": 60},
+    "request_timeout": {"type": "float", "default": 30},
 }
-DEFAULTS = {
-    "namespace": "istio-system",
-    "layout": "tls",
-    "purpose": "server",
-    "min_remaining": "0d",
-    "not_before_tolerance": "60s",
-    "on_invalid": "fail",
+CONSTRAINTS: dict[str, Any] = {
+    "mutually_exclusive": [
+        ("credentials", option) for option in CREDENTIAL_OPTIONS if option not in SHARED and option not in ("labels", "annotations")
+    ],
+    "required_one_of": [("credentials", "name")],
 }
-SHARED = (*DEFAULTS, "trust_anchors", "trust_anchors_path", "replace", "override_cert_manager", "state")
-BINARY = ("pkcs12", "ocsp_staple")
 WHOLE_FACTS_UP_TO = 100
-
-
-def items(params: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, options) of every credential; what an item leaves out comes from beside the list, then from the defaults."""
-    listed = params["credentials"] if params["credentials"] is not None else [params]
-    for number, item in enumerate(listed):
-        where = "" if item is params else f"credentials[{number}] ({item['name'] or 'no name'}): "
-        options = dict(item)
-        for option in SHARED:
-            if options[option] is None:
-                options[option] = params[option] if params[option] is not None else DEFAULTS.get(option)
-        for option in ("labels", "annotations"):
-            options[option] = {str(key): str(value) for key, value in {**(params[option] or {}), **(item[option] or {})}.items()}
-        if not options["name"]:
-            raise Rejected(Problem("no_name", f"{where}name", "expected the credential's name, found none", "give name"))
-        yield where, options
-
-
-def sources(options: Mapping[str, Any], where: str) -> tuple[dict[str, Source], list[Problem]]:
-    """The bytes of every part that is given; what cannot be read becomes a problem."""
-    found: dict[str, Source] = {}
-    problems: list[Problem] = []
-    for part in PARTS:
-        try:
-            data, place = content_or_path(options, part, where=where)
-            if data is not None and part in BINARY and options[part] is not None:
-                data = base64.b64decode(data, validate=True)
-            if data is not None:
-                found[part] = Source(data, place)
-        except binascii.Error:
-            problems.append(
-                Problem(
-                    "not_base64", place, "expected binary content encoded in base64, found something else", f"encode it, or use {part}_path"
-                )
-            )
-        except Rejected as rejected:
-            problems += rejected.problems
-    return found, problems
-
-
-def prepare(
-    call: Call, where: str, options: Mapping[str, Any], anchors: dict[Any, Any], roots: Roots
-) -> tuple[Wanted, Checked | None, list[Problem]]:
-    """One credential: what is wanted, what was found out about it, and its problems as severe as `on_invalid` makes them."""
-    rules = {
-        "absent": options["state"] == "absent",
-        "labels": options["labels"],
-        "annotations": options["annotations"],
-        "force": call.params["force_conflicts"],
-        "replace": bool(options["replace"]),
-        "from_cert_manager": bool(options["override_cert_manager"]),
-    }
-    name, namespace, layout = options["name"], options["namespace"], options["layout"]
-    where_named = where or f"name {name}: "
-    metadata = {"name": name, "namespace": namespace, "labels": options["labels"], "annotations": options["annotations"]}
-    found = metadata_problems({"kind": "Secret", "metadata": metadata}, where_named.removesuffix(": "))
-    if rules["absent"]:
-        return Wanted(Credential(name, namespace, layout), where_named, **rules), None, list(found)
-    given, problems = sources(options, where)
-    problems += [problem for problem in found if problem.code in ("label", "annotation")]  # the names are judged as a credential's below
-    known = (options["trust_anchors"], options["trust_anchors_path"])
-    try:
-        if known not in anchors:
-            data, place = content_or_path(options, "trust_anchors", where=where)
-            anchors[known] = None if data is None else read_chain(certificates_as_pem(data), where=place)
-        demands = Demands(
-            tuple(options["hosts"] or ()),
-            options["purpose"],
-            duration(options["min_remaining"], where=f"{where}min_remaining"),
-            anchors[known],
-            duration(options["not_before_tolerance"], where=f"{where}not_before_tolerance"),
-            roots,
-        )
-    except Rejected as rejected:
-        problems += rejected.problems
-        demands = Demands()
-    checked = check_material(
-        given,
-        demands,
-        now=call.now,
-        private_key_passphrase=options["private_key_passphrase"],
-        pkcs12_passphrase=options["pkcs12_passphrase"],
-    )
-    credential = Credential(name, namespace, layout, **checked.parts)
-    shape = shape_problems(credential, where=where_named.removesuffix(": "))
-    if problems:  # what could not be read was given all the same
-        shape = tuple(problem for problem in shape if problem.code not in ("nothing_given", "incomplete_pair"))
-    problems += [*checked.unusable, *errors(shape)]
-    lenient = options["on_invalid"] == "warn"
-    judged = [replace(problem, severity="warning") if lenient else problem for problem in checked.problems]
-    return Wanted(credential, where_named, **rules), checked, [*problems, *warnings(shape), *judged]
-
-
-def duplicates(wanted: list[Wanted]) -> list[Problem]:
-    counted = Counter((ours.credential.namespace, ours.credential.name) for ours in wanted)
-    return [
-        Problem(
-            "given_twice", "credentials", f"expected every credential once, found {namespace}/{name} {count} times", "leave out all but one"
-        )
-        for (namespace, name), count in counted.items()
-        if count > 1
-    ]
 
 
 def result(wanted: Wanted, checked: Checked | None, problems: list[Problem], unit: Unit, whole: bool) -> dict[str, Any]:
@@ -528,33 +453,25 @@ def act(call: Call) -> dict[str, Any]:
     roots = Roots(*system_roots())
     prepared = [prepare(call, where, options, anchors, roots) for where, options in items(call.params)]
     wanted = [ours for ours, __, __ in prepared]
-    call.judge([*duplicates(wanted), *(problem for __, __, problems in prepared for problem in problems)])
+    proves = call.params["prove"]
+    options = written.argument_problems(call.params) if proves else []
+    call.judge([*options, *duplicates(wanted), *(problem for __, __, problems in prepared for problem in problems)])
     cluster = call.connect()
     live = read(cluster, [ref for ours in wanted for ref in refs(ours)])
     taken, going = (frozenset(ref for ours in wanted if ours.absent is absent for __, ref in refs(ours)[:1]) for absent in (False, True))
     units = [plan_credential(ours, live, lambda data: describe_data(data, call.now), taken, going) for ours in wanted]
     call.judge(problems_of(units))
     warn_of_uses(call, cluster, wanted, units)
+    proof = written.prepare(call, cluster, wanted, live) if proves and not call.check_mode else None
     outcome = execute(cluster, units, check_mode=call.check_mode)
     details = call.params["details"]
     whole = details == "all" or (details == "auto" and len(wanted) <= WHOLE_FACTS_UP_TO)
-    return call.finish(outcome, credentials=[result(*item, unit, whole) for item, unit in zip(prepared, units, strict=True)])
+    finished = call.finish(outcome, credentials=[result(*item, unit, whole) for item, unit in zip(prepared, units, strict=True)])
+    return finished if proof is None else written.with_proof(finished, proof)
 
 
 def main() -> None:
-    run_module(
-        {
-            **CREDENTIAL_OPTIONS,
-            **OBJECT_OPTIONS,
-            "credentials": {"type": "list", "elements": "dict", "options": CREDENTIAL_OPTIONS},
-            "details": {"type": "str", "choices": ["auto", "all", "changed"], "default": "auto"},
-        },
-        act,
-        mutually_exclusive=[
-            ("credentials", option) for option in CREDENTIAL_OPTIONS if option not in SHARED and option not in ("labels", "annotations")
-        ],
-        required_one_of=[("credentials", "name")],
-    )
+    run_module(SPEC, act, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,12 @@ author:
 description:
   - Reads Secrets as istiod does and tells what a gateway would get from them - certificate, CA, validity, what is wrong - and which Gateways
     and DestinationRules refer to them.
-  - Never returns keys or certificates themselves.
+  - Never returns keys, and certificates themselves only with O(contents).
 extends_documentation_fragment:
   - meshops.istio.auth
+  - meshops.istio.attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
 options:
   name:
@@ -45,11 +42,23 @@ options:
       - A certificate that remains valid for less is reported as C(expires_soon), for example V(30d).
     type: str
     default: 0d
+  not_before_tolerance:
+    description:
+      - How far the clocks of this machine and of the CA may be apart. What becomes valid within this time is a warning, what does later an
+        error, as M(meshops.istio.istio_tls_credential) has it.
+    type: str
+    default: 60s
   hosts:
     description:
       - Hosts that the certificate has to cover, as M(meshops.istio.istio_tls_credential) reads them.
     type: list
     elements: str
+  contents:
+    description:
+      - Return what is public of each credential as PEM too, in the form in which M(meshops.istio.istio_tls_rotation) takes it. With it, a rotation
+        can replace the pair and keep the CA of the clients as it is.
+    type: bool
+    default: false
 seealso:
   - module: meshops.istio.istio_tls_credential
 """
@@ -91,8 +100,8 @@ credentials:
     layout:
       description: What istiod reads - V(tls), V(generic), V(split), V(mixed), V(ca-only) or V(none).
       type: str
-    keys:
-      description: The Secret's keys.
+    secret_keys:
+      description: The Secret's keys. Also as C(keys), which Jinja reaches by C(['keys']) only.
       type: list
       elements: str
     managed:
@@ -122,6 +131,12 @@ credentials:
       description: What is wrong, with C(code), C(where), C(message), C(remedy) and C(severity).
       type: list
       elements: dict
+    contents:
+      description:
+        - What is public of it as PEM, with C(layout), C(certificate) (the chain), C(ca_certificate) and C(crl), each where it is there and can be read.
+        - Of a C(-cacert) Secret that another credential keeps nothing is among it.
+      type: dict
+      returned: when O(contents=true)
     used_by:
       description:
         - What refers to it, with C(group) (of the API, because there are two kinds of Gateways), C(kind), C(namespace), C(name), C(field) and C(for)
@@ -139,19 +154,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.meshops.istio.plugins.module_utils.arguments import duration, system_roots
+from ansible_collections.meshops.istio.plugins.module_utils.call import Call
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import Cluster
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.compare import owners
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.credentials import kept_by
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import read
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import SECRET, Ref
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.usage import find_uses
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential import READ_KEYS, decode, layout_of
-from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import Demands, describe_data, judge_data
+from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import (
+    Demands,
+    describe_data,
+    judge_data,
+    public_contents,
+)
 from ansible_collections.meshops.istio.plugins.module_utils.istio.names import CA_SUFFIX, metadata_problems
-from ansible_collections.meshops.istio.plugins.module_utils.istio.ownership import MANAGED_BY, MANAGED_BY_LABEL
 from ansible_collections.meshops.istio.plugins.module_utils.istio.usage import Use
-from ansible_collections.meshops.istio.plugins.module_utils.module import Call, run_module
-from ansible_collections.meshops.istio.plugins.module_utils.tls.checks import Roots
+from ansible_collections.meshops.istio.plugins.module_utils.module import run_module
+from ansible_collections.meshops.istio.plugins.module_utils.objects.compare import owners
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import SECRET, Ref
+from ansible_collections.meshops.istio.plugins.module_utils.objects.ownership import is_ours, owner_of, owner_value
+from ansible_collections.meshops.istio.plugins.module_utils.tls.roots import Roots
+
+SPEC: dict[str, Any] = {
+    "name": {"type": "str"},
+    "names": {"type": "list", "elements": "str"},
+    "namespace": {"type": "str", "default": "istio-system"},
+    "min_remaining": {"type": "str", "default": "0d"},
+    "not_before_tolerance": {"type": "str", "default": "60s"},
+    "hosts": {"type": "list", "elements": "str"},
+    "contents": {"type": "bool", "default": False},
+}
+CONSTRAINTS: dict[str, Any] = {"mutually_exclusive": [("name", "names")]}
 
 
 def secrets_to_show(cluster: Cluster, namespace: str, names: list[str]) -> dict[str, Mapping[str, Any] | None]:
@@ -169,7 +201,7 @@ def show(name: str, namespace: str, secrets: Mapping[str, Any], known: list[Use]
         return {"name": name, "namespace": namespace, "exists": False, "used_by": used_by}
     data = decode(secret)
     twin = decode(secrets.get(name + CA_SUFFIX))
-    metadata = secret["metadata"]
+    own = owner_value("credential", name)
     facts = describe_data(data, call.now)
     days = [facts[what]["days_left"] for what in ("certificate", "ca_certificate") if "days_left" in facts.get(what, {})]
     return {
@@ -178,11 +210,16 @@ def show(name: str, namespace: str, secrets: Mapping[str, Any], known: list[Use]
         "exists": True,
         "type": secret.get("type", "Opaque"),
         "layout": layout_of(data, has_ca_secret=bool(twin)),
-        "managed": (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY,
+        "managed": is_ours(secret),
         "managers": sorted({manager for path, managers in owners(secret) if path[0] == "data" for manager in managers}),
         "kept_by": [keeper.as_result() for keeper in kept_by(secret)],
         **facts,
         **({"days_left": min(days)} if days else {}),
+        **(
+            {"contents": public_contents(data, twin if owner_of(secrets.get(name + CA_SUFFIX)) == own else None)}
+            if call.params["contents"]
+            else {}
+        ),
         "problems": [problem.as_result() for problem in judge_data(data, demands, now=call.now, where=f"Secret {namespace}/{name}")],
         "used_by": used_by,
     }
@@ -194,6 +231,7 @@ def act(call: Call) -> dict[str, Any]:
     demands = Demands(
         hosts=tuple(call.params["hosts"] or ()),
         min_remaining=duration(call.params["min_remaining"], where="min_remaining"),
+        not_before_tolerance=duration(call.params["not_before_tolerance"], where="not_before_tolerance"),
         roots=Roots(*system_roots()),
     )
     for name in names or ["any"]:
@@ -207,17 +245,7 @@ def act(call: Call) -> dict[str, Any]:
 
 
 def main() -> None:
-    run_module(
-        {
-            "name": {"type": "str"},
-            "names": {"type": "list", "elements": "str"},
-            "namespace": {"type": "str", "default": "istio-system"},
-            "min_remaining": {"type": "str", "default": "0d"},
-            "hosts": {"type": "list", "elements": "str"},
-        },
-        act,
-        mutually_exclusive=[("name", "names")],
-    )
+    run_module(SPEC, act, **CONSTRAINTS)
 
 
 if __name__ == "__main__":

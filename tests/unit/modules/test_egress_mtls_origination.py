@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.reconcile import Plan, Unit
-from ansible_collections.meshops.istio.plugins.module_utils.cluster.resources import Ref
 from ansible_collections.meshops.istio.plugins.module_utils.istio.egress_arguments import from_arguments
+from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import GATEWAY
+from ansible_collections.meshops.istio.plugins.module_utils.objects.plan import Plan, Unit
 from ansible_collections.meshops.istio.plugins.modules.egress_mtls_origination import result, two_hosts
 
 
@@ -45,7 +45,7 @@ def test_the_service_s_host_is_never_taken_for_the_api_server(given: dict[str, A
 )
 def test_the_outcome_of_a_service(actions: list[Any], expected: str) -> None:
     (one,) = from_arguments({"name": "nginx", "host": "nginx.example.com", "credential_name": "c"})
-    unit = Unit(tuple(Plan(Ref("Gateway", "istio-system", f"g{index}"), action) for index, action in enumerate(actions)))
+    unit = Unit(tuple(Plan(GATEWAY.ref("istio-system", f"g{index}"), action) for index, action in enumerate(actions)))
     shown = result(one, unit)
     assert shown["action"] == expected
     assert [change["action"] for change in shown.get("changes", [])] == [action for action in actions if action != "unchanged"]

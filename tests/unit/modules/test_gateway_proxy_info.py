@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -160,6 +161,28 @@ def test_of_many_lines_the_last_are_returned(run: Run, envoy: Callable[..., str]
     assert [line["line"].rpartition(" ")[2] for line in result["log_lines"]] == ["b18", "a19", "b19"]
     assert [line["proxy"] for line in result["log_lines"]] == [paths[1], paths[0], paths[1]]
     assert run(admin_urls=[envoy("egress")], access_log={"paths": paths, "limit": 0})["log_lines"] == []
+
+
+def test_a_log_is_looked_at_piece_by_piece(run: Run, envoy: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.meshops.istio.plugins.module_utils.live import envoy as live
+
+    monkeypatch.setattr(live, "_LINES_TOGETHER", 100)
+    monkeypatch.setattr(live, "_LONGEST_LINE", 64)
+    log = tmp_path / "log"
+    log.write_text("".join(f"[{at(4 - 0.1 * line)}] line {line}\n" for line in range(20)) + "x" * 1000)
+    result = run(admin_urls=[envoy("egress")], access_log={"paths": [str(log)], "regex": "line 1?[0-4]$|^x+$", "limit": 100})
+    assert [line["line"].rpartition("line ")[2] for line in result["log_lines"]] == [
+        *map(str, [*range(5), *range(10, 15)]),
+        *["x" * 64] * 15,
+        "x" * 40,
+    ]
+
+
+def test_what_is_no_log_is_neither_waited_for_nor_read_for_good(run: Run, envoy: Callable[..., str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in ((tmp_path / "pipe", "a pipe"), ("/dev/zero", "a device"), (tmp_path, "a directory")):
+        result = run(admin_urls=[envoy("egress")], access_log={"paths": [str(path)]})
+        assert result["failed"] and f"{path}: expected a readable file, found: {what}" in result["msg"]
 
 
 @pytest.mark.parametrize(("wanted", "met"), [(0, False), (1, True), (2, True), (3, False)])
