@@ -27,7 +27,7 @@ def etcd() -> Component:
     command = [layout.BIN / "etcd", "--name=sandbox", f"--data-dir={layout.RUN / 'etcd'}", "--unsafe-no-fsync", "--logger=zap"]
     command += [f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
     command += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=sandbox={peers}"]
-    return Component("etcd", [str(word) for word in command], ports=(layout.ETCD, layout.ETCD_PEERS))
+    return Component("etcd", [str(word) for word in command], ports=layout.PORTS["etcd"])
 
 
 def apiserver() -> Component:
@@ -54,7 +54,7 @@ def apiserver() -> Component:
     ]
     # digesting Istio's CRDs is most of the start, and half of that is the collection of garbage
     environment = {"GOGC": "400", "GOMEMLIMIT": "800MiB"}
-    return Component("kube-apiserver", [str(word) for word in command], environment, ports=(layout.API,))
+    return Component("kube-apiserver", [str(word) for word in command], environment, ports=layout.PORTS["kube-apiserver"])
 
 
 def controllers() -> Component:
@@ -72,7 +72,7 @@ def controllers() -> Component:
         "--authentication-skip-lookup",  # nobody aggregates APIs here, so there is no configuration to look up
         f"--authorization-kubeconfig={CONTROLLERS_KUBECONFIG}",
     ]
-    return Component("kube-controller-manager", [str(word) for word in command], ports=(layout.CONTROLLERS,))
+    return Component("kube-controller-manager", [str(word) for word in command], ports=layout.PORTS["kube-controller-manager"])
 
 
 def is_ready() -> bool:

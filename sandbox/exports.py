@@ -40,6 +40,8 @@ def variables() -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": str(layout.VENV / "collections"),
         "ANSIBLE_PYTHON_INTERPRETER": str(layout.VENV / "bin" / "python"),
         "ANSIBLE_INVENTORY": str(layout.INVENTORY),
+        # where it is another one than usual, for `python -m sandbox` and the inventory
+        **({layout.DIRECTORY: str(layout.STATE)} if layout.STATE != layout.BUILT else {}),
     }
 
 

@@ -34,22 +34,21 @@ class Proxy:
     account: str
     address: str
     labels: dict[str, str]
-    ports: int
-    """Where its own ports begin: Envoy's admin page; +20 the agent's status, +21 Envoy's, +90 Prometheus."""
+
+    @property
+    def ports(self) -> int:
+        """Where its own ports begin."""
+        return layout.PROXY_PORTS[self.name]
 
     @property
     def status(self) -> str:
         return f"http://{layout.LOCAL}:{self.ports + 21}/healthz/ready"
 
-    @property
-    def own_ports(self) -> list[tuple[str, int]]:
-        return [(layout.LOCAL, self.ports + offset) for offset in (0, 20, 21, 90)]
-
 
 PROXIES = (
-    Proxy(layout.INGRESS_GATEWAY, "router", NAMESPACE, layout.INGRESS_GATEWAY, layout.INGRESS, {"istio": "ingressgateway"}, 15100),
-    Proxy(layout.EGRESS_GATEWAY, "router", NAMESPACE, layout.EGRESS_GATEWAY, layout.EGRESS, {"istio": "egressgateway"}, 15200),
-    Proxy(layout.CLIENT_SIDECAR, "sidecar", "default", layout.CLIENT_SIDECAR, layout.CLIENT, {"app": layout.CLIENT_SIDECAR}, 15300),
+    Proxy(layout.INGRESS_GATEWAY, "router", NAMESPACE, layout.INGRESS_GATEWAY, layout.INGRESS, {"istio": "ingressgateway"}),
+    Proxy(layout.EGRESS_GATEWAY, "router", NAMESPACE, layout.EGRESS_GATEWAY, layout.EGRESS, {"istio": "egressgateway"}),
+    Proxy(layout.CLIENT_SIDECAR, "sidecar", "default", layout.CLIENT_SIDECAR, layout.CLIENT, {"app": layout.CLIENT_SIDECAR}),
 )
 
 
@@ -82,15 +81,7 @@ def istiod() -> Component:
         "PILOT_ENABLE_METADATA_EXCHANGE": "false",
         "PILOT_ENABLE_ALPN_FILTER": "false",
     }
-    places = (
-        layout.ISTIOD_HTTP,
-        layout.ISTIOD_WEBHOOK,
-        layout.ISTIOD_GRPC,
-        layout.ISTIOD_XDS,
-        layout.ISTIOD_MONITORING,
-        layout.ISTIOD_CONTROLZ,
-    )
-    return Component("istiod", [str(word) for word in command], environment, layout.RUN / "istiod", places)
+    return Component("istiod", [str(word) for word in command], environment, layout.RUN / "istiod", layout.PORTS["istiod"])
 
 
 def proxy_component(proxy: Proxy) -> Component:
@@ -102,6 +93,7 @@ def proxy_component(proxy: Proxy) -> Component:
         "statusPort": proxy.ports + 20,
         "interceptionMode": "NONE",
         "concurrency": 1,
+        "drainDuration": "10s",  # tests wait for the end of old connections; Istio's default is 45 s
         "fileFlushInterval": "0.1s",  # so that a request stands in the access log at once
     }
     environment = {
@@ -124,7 +116,7 @@ def proxy_component(proxy: Proxy) -> Component:
     }
     command = [layout.BIN / "pilot-agent", "proxy", proxy.role, "--domain", f"{proxy.namespace}.svc.cluster.local"]
     command += ["--templateFile", bootstrap_template()]
-    return Component(proxy.name, [str(word) for word in command], environment, directory, tuple(proxy.own_ports))
+    return Component(proxy.name, [str(word) for word in command], environment, directory, layout.PORTS[proxy.name])
 
 
 def bootstrap_template() -> Path:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,12 +17,17 @@ OPERATOR_RBAC = ROOT / "docs" / "rbac" / "fleet.yaml"
 OPERATOR_ADMISSION = ROOT / "docs" / "rbac" / "admission.yaml"
 OPERATOR_CLIENTS = MANIFESTS / "operator.yaml"
 
-STATE = ROOT / ".sandbox"
-BIN = STATE / "bin"
-SHARE = STATE / "share"
+BUILT = ROOT / ".sandbox"
+"""What is built once, for every sandbox and for kind."""
+BIN = BUILT / "bin"
+SHARE = BUILT / "share"
 """What Istio ships beside its programs: CRDs and Envoy's bootstrap template."""
-GO = STATE / "go"
-NGINX = STATE / "nginx"
+GO = BUILT / "go"
+NGINX = BUILT / "nginx"
+
+DIRECTORY = "MESHOPS_SANDBOX_DIRECTORY"
+"""The variable that names another place for what a sandbox keeps; one in a network of its own has to have it: see tools/own_mesh.py."""
+STATE = Path(os.environ.get(DIRECTORY) or BUILT)
 LOGS = STATE / "logs"
 PREVIOUS_LOGS = STATE / "logs.previous"
 RUN = STATE / "run"
@@ -67,6 +73,29 @@ HELLOWORLD_BACKEND = (HELLOWORLD, 5000)
 INGRESS_GATEWAY = "istio-ingressgateway"
 EGRESS_GATEWAY = "istio-egressgateway"
 CLIENT_SIDECAR = "client"
+PROXY_PORTS = {INGRESS_GATEWAY: 15100, EGRESS_GATEWAY: 15200, CLIENT_SIDECAR: 15300}
+"""Where a proxy's own ports begin: Envoy's admin page; +20 the agent's status, +21 Envoy's, +90 Prometheus."""
+PORTS = {
+    "etcd": (ETCD, ETCD_PEERS),
+    "kube-apiserver": (API,),
+    "kube-controller-manager": (CONTROLLERS,),
+    "istiod": (ISTIOD_HTTP, ISTIOD_WEBHOOK, ISTIOD_GRPC, ISTIOD_XDS, ISTIOD_MONITORING, ISTIOD_CONTROLZ),
+    "httpbin": (HTTPBIN_BACKEND,),
+    "helloworld-v1": (HELLOWORLD_BACKEND,),
+    **{name: tuple((LOCAL, first + offset) for offset in (0, 20, 21, 90)) for name, first in PROXY_PORTS.items()},
+}
+"""Where each process listens from its start on."""
+MESH_PORTS = {
+    INGRESS_HTTP: "the ingress gateway (HTTP)",
+    INGRESS_HTTPS: "the ingress gateway (HTTPS)",
+    EGRESS_HTTP: "the egress gateway (HTTP)",
+    EGRESS_HTTPS: "the egress gateway (HTTPS)",
+    MESH_HTTP: "the client's sidecar (Services on port 80)",
+    MESH_HTTPS: "the client's sidecar (Services on port 443)",
+    MESH_HTTPBIN: "the client's sidecar (httpbin)",
+    MESH_HELLOWORLD: "the client's sidecar (helloworld-v1)",
+}
+"""Where Envoy listens once Gateways and Services are there."""
 EGRESS_LOG = LOGS / f"{EGRESS_GATEWAY}.log"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import platform
 import shutil
 import signal
 import sys
@@ -16,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import build, control_plane, exports, istio, kube, layout, nginx, ports, workloads
+from . import build, control_plane, exports, istio, kube, layout, nginx, ports, preflight, workloads
 from .layout import at
 from .processes import Record, is_alive, last_lines, obituary, records, stop, stop_strays, strays, wait_for
 from .progress import Clock, Failure, say
@@ -29,16 +28,6 @@ COMPONENTS = (
     "httpbin",
     "helloworld-v1",
     *(proxy.name for proxy in istio.PROXIES),
-)
-MESH_PORTS = (
-    (layout.INGRESS_HTTP, "the ingress gateway (HTTP)"),
-    (layout.INGRESS_HTTPS, "the ingress gateway (HTTPS)"),
-    (layout.EGRESS_HTTP, "the egress gateway (HTTP)"),
-    (layout.EGRESS_HTTPS, "the egress gateway (HTTPS)"),
-    (layout.MESH_HTTP, "the client's sidecar (Services on port 80)"),
-    (layout.MESH_HTTPS, "the client's sidecar (Services on port 443)"),
-    (layout.MESH_HTTPBIN, "the client's sidecar (httpbin)"),
-    (layout.MESH_HELLOWORLD, "the client's sidecar (helloworld-v1)"),
 )
 STAMP = layout.RUN / "started-with"
 
@@ -54,17 +43,6 @@ def locked() -> Iterator[None]:
             say("another `sandbox` command is at work here: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def needed_ports() -> list[tuple[tuple[str, int], str]]:
-    parts = [control_plane.etcd(), control_plane.apiserver(), control_plane.controllers(), istio.istiod()]
-    parts += [workloads.httpbin(), workloads.helloworld()]
-    places = [*((place, part.name) for part in parts for place in part.ports), *MESH_PORTS]
-    places += [(place, proxy.name) for proxy in istio.PROXIES for place in proxy.own_ports]
-    # where the machine has IPv6, the sidecar listens on its loopback too
-    if Path("/proc/net/if_inet6").exists() and "lo" in Path("/proc/net/if_inet6").read_text().split():
-        places += [(("::1", port), purpose) for (host, port), purpose in MESH_PORTS if host == layout.LOCAL]
-    return places
 
 
 def checks() -> dict[str, Callable[[], bool]]:
@@ -122,11 +100,7 @@ def troubles() -> list[str]:
     return found
 
 
-def require_platform() -> None:
-    if sys.platform != "linux":
-        raise Failure(
-            f"the sandbox needs Linux (every address of 127.0.0.0/8, /proc), found {platform.system()}: run it in a virtual machine"
-        )
+def require_environment() -> None:
     if not istio.envoy().is_file():
         raise Failure(f"{istio.envoy()} is missing: run `make environment`")
 
@@ -170,13 +144,14 @@ def bring_up(clock: Clock) -> None:
 
 
 def up() -> None:
-    require_platform()
+    preflight.require()
+    require_environment()
     with locked():
-        build.build()
         try:
             nginx.find()
         except Failure as failure:
             say(f"note: servers outside the mesh will not be available: {failure}")
+        build.build()
         clock = Clock()
         if records() or strays():
             wrong = troubles()
@@ -191,7 +166,7 @@ def up() -> None:
                 return
             say("the sandbox is not healthy and is started anew:\n" + "\n".join(wrong))
         clean()
-        ports.require_free(needed_ports())
+        ports.require_free(ports.needed())
         # an interruption leaves nothing half started either
         signal.signal(signal.SIGTERM, lambda *__: sys.exit(143))
         try:

@@ -49,8 +49,10 @@ def find() -> Path:
             answer = download()
         packages = list(Path(scratch).glob("nginx_*.deb"))
         if not packages:
-            raise Failure(f"no nginx on PATH, and `apt-get download nginx` failed: {answer.stderr.strip()[-300:]}. {advice}")
+            reason = (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+            raise Failure(f"no nginx on PATH, and `apt-get download nginx` failed: {reason[-300:]}. {advice}")
         shutil.rmtree(NGINX, ignore_errors=True)
+        NGINX.mkdir(parents=True)  # dpkg-deb makes the last directory only, and on a fresh machine there is no other yet
         subprocess.run(["dpkg-deb", "--extract", packages[0], NGINX], check=True)
     if not _runs(own):
         # usually a shared library that the package depends on

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import layout
 from .progress import Failure
 
 LISTEN = "0A"
@@ -92,7 +93,8 @@ def trouble_with(place: tuple[str, int]) -> str | None:
             return None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return "; ".join(holders(place)) or f"{readable(place)} is in use, by a process that cannot be seen from here"
+                held = "; ".join(holders(place)) or f"{readable(place)} is in use, by a process that cannot be seen from here"
+                return f"{held} (stop it first)"
             if error.errno == errno.EACCES:
                 first = UNPRIVILEGED.read_text().strip() if UNPRIVILEGED.exists() else "1024"
                 return (
@@ -102,12 +104,26 @@ def trouble_with(place: tuple[str, int]) -> str | None:
             return f"{readable(place)} cannot be bound: {error.strerror}"
 
 
-def require_free(places: Iterable[tuple[tuple[str, int], str]]) -> None:
-    """Every port that the sandbox needs; all that are not to be had are named at once."""
-    troubles: dict[str, list[str]] = {}
+def needed() -> list[tuple[tuple[str, int], str]]:
+    """Every port of the sandbox, and what needs it."""
+    places = [*((place, name) for name, places in layout.PORTS.items() for place in places), *layout.MESH_PORTS.items()]
+    # where the machine has IPv6, the sidecar listens on its loopback too
+    if Path("/proc/net/if_inet6").exists() and "lo" in Path("/proc/net/if_inet6").read_text().split():
+        places += [(("::1", port), purpose) for (host, port), purpose in layout.MESH_PORTS.items() if host == layout.LOCAL]
+    return places
+
+
+def troubles(places: Iterable[tuple[tuple[str, int], str]]) -> list[str]:
+    """Why servers could not listen there, each reason once with all that it stands in the way of."""
+    found: dict[str, list[str]] = {}
     for place, purpose in places:
         if trouble := trouble_with(place):
-            troubles.setdefault(trouble, []).append(purpose)
-    if troubles:
-        lines = [f"  {trouble}; needed for: {', '.join(dict.fromkeys(purposes))}" for trouble, purposes in troubles.items()]
+            found.setdefault(trouble, []).append(purpose)
+    return [f"{trouble}; needed for: {', '.join(dict.fromkeys(purposes))}" for trouble, purposes in found.items()]
+
+
+def require_free(places: Iterable[tuple[tuple[str, int], str]]) -> None:
+    """All that are not to be had are named at once."""
+    if found := troubles(places):
+        lines = [f"  {trouble}" for trouble in found]
         raise Failure("\n".join(["the sandbox cannot listen where it has to:", *lines, "Free the ports, then try again"]))

@@ -20,13 +20,13 @@ THROUGH_THE_MESH = {
 
 def httpbin() -> Component:
     host, port = layout.HTTPBIN_BACKEND
-    return Component("httpbin", [str(layout.BIN / "go-httpbin"), "-host", host, "-port", str(port)], ports=(layout.HTTPBIN_BACKEND,))
+    return Component("httpbin", [str(layout.BIN / "go-httpbin"), "-host", host, "-port", str(port)], ports=layout.PORTS["httpbin"])
 
 
 def helloworld() -> Component:
     host, port = layout.HELLOWORLD_BACKEND
     command = [sys.executable, str(layout.ROOT / "sandbox" / "helloworld.py"), host, str(port), "v1", "helloworld-v1-sandbox"]
-    return Component("helloworld-v1", command, ports=(layout.HELLOWORLD_BACKEND,))
+    return Component("helloworld-v1", command, ports=layout.PORTS["helloworld-v1"])
 
 
 def bring_up() -> list[Record]:

@@ -13,7 +13,7 @@ NODE = HERE / "node"
 INVENTORY = HERE / "inventory.yml"
 PINS = HERE / "images.yml"
 
-STATE = layout.STATE / "kind"
+STATE = layout.BUILT / "kind"
 BIN = STATE / "bin"
 LOGS = STATE / "logs"
 WORK = STATE / "work"

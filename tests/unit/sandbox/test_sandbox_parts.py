@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.meshops.istio.sandbox import build, exports, go, kube, layout, lifecycle, nginx
+from ansible_collections.meshops.istio.sandbox import build, exports, go, kube, layout, nginx
 from ansible_collections.meshops.istio.sandbox.progress import Failure
 
 
@@ -103,6 +105,22 @@ def test_no_nginx_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
         nginx.find()
 
 
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="this is no Debian")
+def test_debians_nginx_is_unpacked_where_nothing_is_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh clone; the package is a small one of the same form."""
+    tree = tmp_path / "tree"
+    fake(tree / "usr" / "sbin" / "nginx", "exit 0")
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN" / "control").write_text("Package: nginx\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: x\n")
+    package = tmp_path / "nginx_1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", tree, package], check=True, capture_output=True)
+    fake(tmp_path / "bin" / "apt-get", f"cp {package} .")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(nginx, "on_path", lambda: None)
+    monkeypatch.setattr(nginx, "NGINX", tmp_path / "sandbox" / "nginx")
+    assert nginx.find() == tmp_path / "sandbox" / "nginx" / "usr" / "sbin" / "nginx"
+
+
 @pytest.mark.parametrize("before", ["", "example.org"])
 def test_env_can_be_sourced_twice_by_any_shell(before: str, tmp_path: Path) -> None:
     (tmp_path / "env").write_text(exports.text())
@@ -130,8 +148,3 @@ def test_manifests_are_complete_and_marked(monkeypatch: pytest.MonkeyPatch) -> N
     services = {document["metadata"]["name"]: document["spec"] for document in documents if document["kind"] == "Service"}
     assert services["istio-ingressgateway"]["ports"][1]["targetPort"] == 443
     assert services["httpbin"]["ports"] == [{"name": "http", "port": 8000, "targetPort": 8000}]
-
-
-def test_no_two_parts_want_the_same_port() -> None:
-    places = [place for place, __ in lifecycle.needed_ports()]
-    assert len(places) == len(set(places))
