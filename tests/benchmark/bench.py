@@ -6,7 +6,7 @@
 Everything is measured in one run on one machine against one API server, as whole `ansible-playbook` (or kubectl) processes, and told as
 medians and ratios. Writes .bench/results.json and prints a table in Markdown.
 
-    python tests/benchmark/bench.py [--sizes 1,100,1000] [--services 200] [--runs 3] [--results .bench/results.json]
+    python tests/benchmark/bench.py [--sizes 1,100,1000] [--services 200] [--further 20] [--rotations 500] [--runs 3] [--results .bench/results.json]
 """
 
 from __future__ import annotations
@@ -31,28 +31,16 @@ from typing import Any
 
 import yaml
 from ansible_collections.meshops.istio.plugins.modules import istio_tls_credential
+from ansible_collections.meshops.istio.sandbox import layout
+from report import CORE, LIMIT, table
+from rotations import rotations
+from sandbox_shell import sandbox_environment, say
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(__file__).resolve().parent / "library"
 NAMESPACE = "meshops-bench"
 OWN_NAMESPACES = [f"{NAMESPACE}-{whose}" for whose in ("content", "paths", "core", "kubectl", "noop", "raw")]
-CORE = "kubernetes.core.k8s"
 KUBECTL = "kubectl apply --server-side"
-LIMIT = "no-op module and raw HTTP"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def sandbox_environment() -> dict[str, str]:
-    script = ROOT / ".sandbox" / "env"
-    if not script.is_file():
-        sys.exit("bench: the sandbox does not run: make sandbox")
-    printed = subprocess.run(["bash", "-c", '. "$0" && env -0', str(script)], capture_output=True, check=True)
-    found = dict(line.split("=", 1) for line in printed.stdout.decode().split("\0") if "=" in line)
-    # with PYTHONUNBUFFERED every module would read its arguments byte by byte
-    return {name: value for name, value in found.items() if not name.startswith("PYTHON")}
 
 
 class Bench:
@@ -80,10 +68,10 @@ class Bench:
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         return lambda: void(self.command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", path))
 
-    def playbook(self, name: str, task: dict[str, Any], value: Any = None) -> Callable[[], None]:
-        """A playbook of one task, for which the variable `bench` has that value."""
+    def playbook(self, name: str, *tasks: dict[str, Any], value: Any = None) -> Callable[[], None]:
+        """A playbook of these tasks, for which the variable `bench` has that value."""
         path, variables = self.directory / f"{name}.yml", self.directory / f"{name}.json"
-        path.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}], width=10**6))
+        path.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [dict(task) for task in tasks]}], width=10**6))
         variables.write_text(json.dumps({"bench": value}))
         return lambda: void(self.command("ansible-playbook", path, "-e", f"@{variables}"))
 
@@ -118,7 +106,7 @@ class Bench:
         """Requests in the audit log so far, by verb, in a namespace."""
         time.sleep(0.4)
         counted: dict[str, int] = {}
-        for line in (ROOT / ".sandbox" / "logs" / "audit.log").read_text().splitlines():
+        for line in layout.AUDIT_LOG.read_text().splitlines():
             event = json.loads(line)
             if (event.get("objectRef") or {}).get("namespace") == namespace:
                 counted[event["verb"]] = counted.get(event["verb"], 0) + 1
@@ -240,10 +228,10 @@ def credentials(bench: Bench, size: int) -> None:
 
     def ours(shape: Callable[[list[dict[str, str]]], Any], name: str, namespace: str, material: list[dict[str, str]]) -> Callable[[], None]:
         task = {"meshops.istio.istio_tls_credential": {"namespace": namespace, "credentials": "{{ bench }}"}}
-        return bench.playbook(name, task, shape(material))
+        return bench.playbook(name, task, value=shape(material))
 
     def core(name: str, namespace: str, material: list[dict[str, str]]) -> Callable[[], None]:
-        return bench.playbook(name, {CORE: {"definition": "{{ bench }}"}}, as_secrets(material, namespace))
+        return bench.playbook(name, {CORE: {"definition": "{{ bench }}"}}, value=as_secrets(material, namespace))
 
     def kubectl(name: str, namespace: str, material: list[dict[str, str]]) -> Callable[[], None]:
         return bench.kubectl_apply(name, as_secrets(material, namespace))
@@ -282,7 +270,7 @@ def no_op(bench: Bench, form: str, made: list[dict[str, str]]) -> Subject:
         returns = bench.directory / f"returns-{form}-{kind}-{len(made)}.json"
         returns.write_text(json.dumps(module_result(bench, {"namespace": namespace, "credentials": made})))
         task = {"noop": {"namespace": namespace, "credentials": "{{ bench }}", "returns": str(returns)}}
-        runs.append(bench.playbook(f"noop-{form}-{kind}-{len(made)}", task, made))
+        runs.append(bench.playbook(f"noop-{form}-{kind}-{len(made)}", task, value=made))
     return Subject(f"no-op module, {form}", namespace, *runs)
 
 
@@ -336,6 +324,38 @@ def raw_http(bench: Bench, made: list[dict[str, str]]) -> Subject:
     return Subject("raw HTTP", namespace, create, find)
 
 
+def further(bench: Bench, count: int) -> None:
+    """What one more task costs, and one more item of a loop, once all is there: a playbook with `count` more of them, less one with the first."""
+    made = pairs(bench.directory / "pki-further", 1)
+    ours = {"meshops.istio.istio_tls_credential": {"namespace": f"{NAMESPACE}-paths", **as_paths(made)[0]}}
+    subjects = {
+        "istio_tls_credential": ours,
+        "istio_tls_credential, as a module": {**ours, "environment": {"MESHOPS_IN_PROCESS": "false"}},
+        CORE: {CORE: {"definition": as_secrets(made, f"{NAMESPACE}-core")[0]}},
+    }
+    for scenario, more in (("a further task", lambda task: [task] * (count + 1)), ("a further item", lambda task: [loop(task, count + 1)])):
+        runs = {}
+        for number, (subject, task) in enumerate(subjects.items()):
+            first = task if scenario == "a further task" else loop(task, 1)
+            name = f"further-{scenario[-4:]}-{number}"
+            runs[subject] = bench.playbook(f"{name}-one", first), bench.playbook(f"{name}-many", *more(task))
+        taken: dict[str, list[float]] = {subject: [] for subject in subjects}
+        for __ in range(bench.runs):
+            for subject, (one, many) in runs.items():
+                one()
+                times = [time.monotonic()]
+                for run in (one, many):
+                    run()
+                    times.append(time.monotonic())
+                taken[subject].append((times[2] - 2 * times[1] + times[0]) / count)
+        for subject, times in taken.items():
+            bench.record(scenario, subject, statistics.median(times))
+
+
+def loop(task: dict[str, Any], count: int) -> dict[str, Any]:
+    return {**task, "loop": list(range(count))}
+
+
 def memory(bench: Bench, size: int) -> None:
     """Peak resident memory of the module's own process, which is started here as Ansible starts it: with its arguments on standard input."""
     made = pairs(bench.directory / f"pki-{size}", size)
@@ -379,7 +399,7 @@ def services(bench: Bench, count: int) -> None:
         common = {"namespace": "istio-system", "mode": "SIMPLE", "services": "{{ bench }}"}
         return {"meshops.istio.egress_mtls_origination": {**common, "state": state}}
 
-    present, absent = (bench.playbook(f"services-{state}", task(state), wanted) for state in ("present", "absent"))
+    present, absent = (bench.playbook(f"services-{state}", task(state), value=wanted) for state in ("present", "absent"))
     present()
     objects = made_objects(bench)
     absent()
@@ -391,7 +411,7 @@ def services(bench: Bench, count: int) -> None:
 
     subjects = {
         "egress_mtls_origination": (present, absent),
-        CORE: (bench.playbook("services-core", {CORE: {"definition": "{{ bench }}"}}, objects), remove_objects),
+        CORE: (bench.playbook("services-core", {CORE: {"definition": "{{ bench }}"}}, value=objects), remove_objects),
         KUBECTL: (bench.kubectl_apply("services", objects), remove_objects),
     }
     for subject, (apply, remove) in subjects.items():  # one after the other: all write the same objects
@@ -417,33 +437,12 @@ def made_objects(bench: Bench) -> list[dict[str, Any]]:
     ]
 
 
-# -- the table -----------------------------------------------------------------------------------------------------------------------------
-
-
-def table(figures: list[dict[str, Any]]) -> str:
-    """Markdown: a row a measurement, with its ratio to kubernetes.core.k8s, and ours with that to the limit, in the same scenario."""
-    seconds = {(figure["scenario"], figure["subject"]): figure["seconds"] for figure in figures if "seconds" in figure}
-    lines = [
-        "| scenario | with | seconds | beside kubernetes.core.k8s | beside the limit | API requests |",
-        "|---|---|---:|---:|---:|---|",
-    ]
-    for figure in figures:
-        scenario, subject = figure["scenario"], figure["subject"]
-        if "seconds" not in figure:
-            lines.append(f"| {scenario} | {subject} | {figure['megabytes']} MB | | | |")
-            continue
-        form = subject.removeprefix("istio_tls_credential, ")
-        beside = [seconds.get((scenario, CORE)), seconds.get((scenario, f"{LIMIT}, {form}"))]
-        ratios = [f"{figure['seconds'] / other:.2f}" if other else "" for other in beside]
-        requests = ", ".join(f"{number} {verb}" for verb, number in (figure.get("requests") or {}).items())
-        lines.append(f"| {scenario} | {subject} | {figure['seconds']:.2f} | {' | '.join(ratios)} | {requests} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1,100,1000")
     parser.add_argument("--services", type=int, default=200)
+    parser.add_argument("--further", type=int, default=20)
+    parser.add_argument("--rotations", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--results", type=Path, default=ROOT / ".bench" / "results.json")
     options = parser.parse_args()
@@ -455,11 +454,17 @@ def main() -> None:
             ping = bench.playbook("ping", {"ansible.builtin.ping": {}})
             ping()
             bench.race("nothing", {"a playbook with one ping": (ping, idle)}, bench.runs)
-            for size in map(int, options.sizes.split(",")):
+            if options.further:
+                further(bench, options.further)
+            sizes = [int(size) for size in options.sizes.split(",") if size]
+            for size in sizes:
                 credentials(bench, size)
-            memory(bench, max(map(int, options.sizes.split(","))))
+            if sizes:
+                memory(bench, max(sizes))
             if options.services:
                 services(bench, options.services)
+            if options.rotations:
+                rotations(bench, options.rotations, min(options.rotations, 100), pairs, as_secrets)
         finally:
             bench.command("kubectl", "delete", "namespace", *OWN_NAMESPACES, "--timeout=60s", check=False)
     machine = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,9 +18,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.meshops.istio.sandbox import layout
+
+from .gateway_api_crds import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+SANDBOX = layout.STATE
+"""Of several workers each has a mesh of its own, in a network of its own: tools/own_mesh.py."""
 WRITE_VERBS = ("create", "update", "patch", "delete", "deletecollection")
 
 
@@ -111,7 +117,7 @@ class Mesh:
 
     @property
     def audit_log(self) -> Path:
-        return ROOT / ".sandbox" / "logs" / "audit.log"
+        return layout.AUDIT_LOG
 
     def audit_mark(self) -> int:
         return self.audit_log.stat().st_size
@@ -135,11 +141,25 @@ class Mesh:
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    script = ROOT / ".sandbox" / "env"
+    script = layout.ENV
     assert script.is_file(), "the sandbox does not run: make sandbox"
     printed = subprocess.run(["bash", "-c", '. "$0" && env -0', str(script)], capture_output=True, check=True, env=os.environ.copy())
     environment = dict(line.split("=", 1) for line in printed.stdout.decode().split("\0") if "=" in line)
     return Mesh(environment, tmp_path_factory.mktemp("playbooks"))
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """For TMPDIR: ansible-core keeps a socket there, whose path has 107 bytes at most (unix(7)), and `tmp_path` may have 80 of them."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def gateway_api(mesh: Mesh) -> Iterator[None]:
+    """The CRDs of the Gateway API, for the time of a module's tests."""
+    with installed(mesh.kubectl):
+        yield
 
 
 @pytest.fixture

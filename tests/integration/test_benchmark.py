@@ -24,13 +24,14 @@ LIMITS = (
     "no-op module and raw HTTP, content",
     "no-op module and raw HTTP, paths",
 )
+ROTATIONS = ("istio_tls_rotation", "kubectl apply, openssl s_client")
 SERVICES = ("egress_mtls_origination", *OTHERS)
 
 
 @pytest.fixture(scope="module")
 def figures(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
     results = tmp_path_factory.mktemp("bench") / "results.json"
-    few = ("--sizes", "3", "--services", "2", "--runs", "1", "--results", str(results))
+    few = ("--sizes", "3", "--services", "2", "--further", "2", "--rotations", "2", "--runs", "1", "--results", str(results))
     bench = Path(ROOT) / "tests" / "benchmark" / "bench.py"
     done = subprocess.run([sys.executable, str(bench), *few], env=mesh.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -43,9 +44,16 @@ def test_everything_is_measured(figures: dict[tuple[str, str], dict[str, Any]]) 
     expected |= {(f"3 {scenario}", subject) for scenario in ("created", "unchanged") for subject in (*OURS, *OTHERS, *LIMITS)}
     expected |= {("3, one changed", subject) for subject in (*OURS, *OTHERS)}
     expected |= {("3, peak memory", subject) for subject in OURS}
+    more = ("istio_tls_credential", "istio_tls_credential, as a module", "kubernetes.core.k8s")
+    expected |= {(f"a further {what}", subject) for what in ("task", "item") for subject in more}
     expected |= {(f"2 services {scenario}", subject) for scenario in ("created", "unchanged") for subject in SERVICES}
+    expected |= {(f"{many} rotated, write to proof", subject) for many in (1, 2) for subject in ROTATIONS}
+    expected |= {("2 rotated under load, the whole run", ROTATIONS[0])}
     assert set(figures) == expected
-    assert all(figure.get("seconds", figure.get("megabytes")) > 0 for figure in figures.values())
+    (load,) = [figure["load"] for figure in figures.values() if "load" in figure]
+    assert load["failed"] == 0 < load["connections"]
+    differences = ("a further task", "a further item")  # of few, and so of any sign
+    assert all(figure.get("seconds", figure.get("megabytes")) > 0 for (what, __), figure in figures.items() if what not in differences)
 
 
 def test_an_unchanged_run_reads_and_writes_nothing(figures: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -54,3 +62,29 @@ def test_an_unchanged_run_reads_and_writes_nothing(figures: dict[tuple[str, str]
         assert figures["3 unchanged", subject]["requests"] == {"get": 6}
     assert figures["3 unchanged", "kubernetes.core.k8s"]["requests"] == {"get": 3, "patch": 3}
     assert figures["3 unchanged", "kubectl apply --server-side"]["requests"] == {"patch": 3}
+
+
+def test_the_diagnosis_is_measured(mesh: Mesh, tmp_path: Path) -> None:
+    """A small cluster, in which nothing is wrong, and a few clusters at once."""
+    few = ("--sizes", "10", "--clusters", "3", "--forks", "2", "--runs", "1", "--results", str(tmp_path / "diagnosis.json"))
+    bench = Path(ROOT) / "tests" / "benchmark" / "bench_diagnosis.py"
+    done = subprocess.run([sys.executable, str(bench), *few], env=mesh.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "diagnosis.json").read_text())
+    ours, theirs = found["sizes"]
+    assert (ours["subject"], ours["told"], theirs["subject"]) == ("gateway_diagnose", 0, "istioctl analyze")
+    assert min(ours["seconds"], ours["megabytes"], theirs["seconds"], found["fleet"]["seconds"]) > 0
+
+
+def test_clusters_through_ansible_runner_are_measured(mesh: Mesh, tmp_path: Path) -> None:
+    few = ("--clusters", "2", "--rival-clusters", "1", "--workers", "1", "--forks", "2", "--results", str(tmp_path / "runner.json"))
+    bench = Path(ROOT) / "tests" / "benchmark" / "bench_runner.py"
+    done = subprocess.run([sys.executable, str(bench), *few], env=mesh.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "runner.json").read_text())["figures"]
+    assert [(one["scenario"], one["subject"], one["clusters"]) for one in figures] == [
+        (scenario, subject, clusters)
+        for scenario in ("created", "unchanged")
+        for subject, clusters in (("meshops.istio", 2), ("kubernetes.core", 1))
+    ]
+    assert all(one["seconds"] > 0 and one["a_minute"] > 0 for one in figures)

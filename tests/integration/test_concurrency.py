@@ -27,8 +27,8 @@ from .process import Finished, Running, run
 
 CREDENTIAL = "istio_tls_credential"
 Issue = Callable[..., Pair]
-OVERTAKEN = "while this run was at work, and differently; it was left as it is, so run again to decide anew"
-DELETED = "was deleted by something else while this run was at work; it was not made anew, so run again to decide anew"
+OVERTAKEN = "during this run. Nothing was overwritten; run again"
+DELETED = "was deleted by something else during this run. It was not made again; run again"
 
 
 @dataclass
@@ -124,7 +124,7 @@ def wanted(pair: Pair, namespace: str, **more: Any) -> dict[str, Any]:
 
 def assert_overtaken(loser: Finished, name: str, manager: str = "meshops.istio") -> None:
     loser.fails()
-    assert f"/{name} was written by field manager {manager} at 20" in loser.message
+    assert f"/{name} was changed by field manager {manager} at 20" in loser.message
     assert OVERTAKEN in loser.message
     assert name not in loser.named("applied") and name in loser.named("failures")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Mesh, Pair
+from .conftest import SANDBOX, Mesh, Pair
 from .test_egress_origination import MODULE as ORIGINATION
 from .test_egress_origination import Partner, eventually, partner
 from .test_ingress_tls_gateway import HTTPBIN, absent, credential, gateway, host, probe
@@ -22,7 +22,7 @@ __all__ = ["host", "partner"]  # fixtures
 
 Issue = Callable[..., Pair]
 INGRESS, EGRESS = "http://127.0.0.1:15100", "http://127.0.0.1:15200"
-LOGS = ROOT / ".sandbox" / "logs"
+LOGS = SANDBOX / "logs"
 NOBODY = {"KUBECONFIG": "/none", "K8S_AUTH_KUBECONFIG": "/none"}
 """Proxies that are no Pods are read without any cluster."""
 
@@ -72,7 +72,7 @@ def test_the_gateway_got_the_key_pair_and_the_ca_over_sds(
 
     mesh.playbook([absent(namespace)]).ok()
     gone = {"credentials": [{"name": credential_name, "state": "absent"}]}
-    # with other servers on the port the listener stays, and drains what is gone for 45 s
+    # with other servers on the port the listener stays, and drains what is gone for the drain time
     mesh.playbook([look(expect=gone, timeout=90)], **NOBODY).ok()
 
 

@@ -98,7 +98,7 @@ def test_nineteen_finish_and_the_dead_one_is_named(mesh: Mesh, fleet: Fleet) -> 
     assert [record["host"] for record in run.records if record["status"] == "failed"] == [DEAD]
     assert re.fullmatch(
         rf"no answer from the API server at {fleet.dead} after \d+ attempts \(Connection refused\); "
-        "check that it runs and that kubeconfig, context or host name the right cluster",
+        "nothing listens there: check that it runs and that kubeconfig, context or host name the right cluster",
         failure["msg"],
     )
     assert failure["changed"] is False and "Traceback" not in str(failure)

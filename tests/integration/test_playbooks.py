@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import json
-import stat
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import PolicyBuilder, Store
 
 from .conftest import ROOT, Mesh, Run
 from .test_secrets_never_leak import canaries
@@ -25,6 +22,7 @@ LOUD = ("-vvvv", "--diff")
 KINDS = "secrets,gateways.networking.istio.io,virtualservices.networking.istio.io,services,deployments,workloadentries"
 CERTIFICATES = ("httpbin.example.com", "helloworld-v1.example.com", "httpbin-mutual.example.com", "client.example.com")
 AUTHORITIES = ("example.com", "intermediate.example.com", "clients-ca")
+DIAGNOSE = {"diagnose_fail_on": "never", "diagnose_admin_urls": ["http://127.0.0.1:15100"]}
 OBJECTS = {
     ("Secret", "istio-system", "httpbin-credential"),
     ("Secret", "istio-system", "helloworld-credential"),
@@ -64,6 +62,13 @@ def probes(run: Run) -> list[dict[str, Any]]:
     """The results of all requests, those in loops one by one."""
     found = [item for result in run.results("tls_probe") for item in result.get("results", [result])]
     return [item for item in found if not item.get("skipped")]
+
+
+def wrong_with(diagnosed: Run, objects: set[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """What a run of diagnose.yml found wrong with some objects; hints apart."""
+    (result,) = diagnosed.results("gateway_diagnose")
+    names = {name for __, __, name in objects}
+    return [one for one in result["findings"] if one["severity"] != "hint" and any(ref["name"] in names for ref in one["objects"])]
 
 
 def uid(mesh: Mesh, name: str = "httpbin-credential") -> str:
@@ -111,8 +116,10 @@ def story(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Story:
     told.uids.append(uid(mesh))
     run("admin on 2.16", "site", login="admin", venv=OLDEST, user="admin").ok()
     run("verify", "site", "--tags", "verify").ok()
+    run("diagnose", "diagnose", "-e", json.dumps(DIAGNOSE)).ok()
     run("rotate check", "rotate", "--check", *LOUD).ok()
     run("rotate", "rotate", *LOUD).ok()
+    run("rotate planned", "rotate", "--check").ok()
     told.uids.append(uid(mesh))
     run("apply", "site", "--tags", "apply").ok()
     run("cleanup check", "cleanup", "--check").ok()
@@ -183,6 +190,11 @@ def test_the_tag_validate_checks_everything_and_writes_nothing(story: Story) -> 
     assert story.runs["validate"].results("istio_tls_credential")[0]["credentials"][0]["action"] == "created"
 
 
+def test_a_diagnosis_finds_nothing_wrong(story: Story) -> None:
+    assert wrong_with(story.runs["diagnose"], story.seen["site"]) == []
+    assert story.writes["diagnose"] == []
+
+
 def test_the_tag_verify_only_looks(story: Story) -> None:
     done = story.runs["verify"]
     assert len(probes(done)) == 13
@@ -203,7 +215,10 @@ def test_a_rotation_is_in_place_and_the_old_ca_fails(story: Story) -> None:
     assert rotated != original
     assert found[1]["peer_chain"][0]["fingerprint_sha256"] == rotated
     assert story.uids[0] == story.uids[1]
-    assert story.writes["rotate"] == ["patch secrets httpbin-credential"] * 2
+    rotations = [result["rotations"][0] for result in story.runs["rotate"].results("istio_tls_rotation")]
+    assert [one["outcome"] for one in rotations] == ["rotated", "rotated"]
+    # each way: the switch, and the end after the proof; on a slow machine it may be sent once more between them
+    assert story.writes["rotate"] == ["patch secrets httpbin-credential"] * (4 + sum(one["proof"]["sent_again"] for one in rotations))
     assert story.runs["apply"].changed == [], "the original credential is not back"
 
 
@@ -211,6 +226,15 @@ def test_a_rotation_in_check_mode_says_what_is_missing(story: Story) -> None:
     assert "not yet issued" in story.runs["rotate check"].output
     assert story.writes["rotate check"] == []
     assert probes(story.runs["rotate check"]) == []
+
+
+def test_a_rotation_in_check_mode_hands_its_plan_on(story: Story) -> None:
+    (told,) = story.runs["rotate planned"].results("set_stats")
+    assert told["ansible_stats"]["per_host"] is False
+    (plan,) = told["ansible_stats"]["data"]["meshops_rotation_plan"].values()
+    planned = story.runs["rotate planned"].results("istio_tls_rotation")[0]
+    assert plan == {"id": planned["plan"]["id"], "text": planned["plan_text"].splitlines()}
+    assert story.writes["rotate planned"] == []
 
 
 def test_cleanup_leaves_the_namespaces_as_they_were(story: Story) -> None:
@@ -297,6 +321,51 @@ def test_without_a_load_balancer_it_is_a_node_and_the_node_ports(mesh: Mesh, nam
     assert discovered(done) == ("192.0.2.20", {str(port["port"]): port["nodePort"] for port in made["spec"]["ports"]})
 
 
+def running_pod(mesh: Mesh, namespace: str, node: str, address: str, ready: str = "True") -> None:
+    """A pod of the gateway on a node, as a kubelet would report it."""
+    head = {"name": f"gateway-{node}", "namespace": namespace, "labels": {"app": "gateway"}}
+    spec = {"nodeName": node, "containers": [{"name": "istio-proxy", "image": "none"}]}
+    mesh.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": head, "spec": spec}))
+    conditions = [{"type": kind, "status": ready} for kind in ("Ready", "ContainersReady")]
+    status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
+    patch = json.dumps({"status": status})
+    mesh.kubectl("patch", "pod", head["name"], "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def endpoints(mesh: Mesh, namespace: str, count: int) -> None:
+    """Waits for the EndpointSlices that Kubernetes' own controller makes."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        slices = json.loads(mesh.kubectl("get", "endpointslices", "-n", namespace, "-o", "json"))["items"]
+        if sum(len(one.get("endpoints") or ()) for one in slices) == count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no {count} endpoints in {namespace}")
+
+
+@pytest.mark.parametrize(("policy", "chosen"), [("Local", "192.0.2.22"), ("Cluster", "192.0.2.21")])
+def test_with_the_traffic_policy_local_it_is_a_node_that_runs_the_gateway(mesh: Mesh, namespace: str, policy: str, chosen: str) -> None:
+    found = service(mesh, namespace, "NodePort")
+    change = {"spec": {"externalTrafficPolicy": policy, "selector": {"app": "gateway"}}}
+    mesh.kubectl("patch", "service", "gateway", "-n", namespace, "--type=merge", "-p", json.dumps(change))
+    names = [f"{namespace}-{letter}" for letter in "abc"]
+    try:
+        for name, address in zip(names, ("192.0.2.21", "192.0.2.22", "192.0.2.23"), strict=True):
+            mesh.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
+            status = json.dumps({"status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+            mesh.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
+        running_pod(mesh, namespace, names[0], "10.9.9.1", ready="False")
+        running_pod(mesh, namespace, names[1], "10.9.9.2")
+        endpoints(mesh, namespace, 2)
+        done = mesh.playbook([include("ingress_tls", "discover", **found), SHOWN])
+    finally:
+        mesh.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--grace-period=0")
+        mesh.kubectl("delete", "node", *names, "--ignore-not-found")
+    address, ports = discovered(done)
+    assert address == chosen
+    assert sorted(ports) == ["443", "80"]
+
+
 @pytest.mark.parametrize("kind", ["ClusterIP", "none"])
 def test_a_service_without_a_way_in_is_told_with_the_remedy(mesh: Mesh, namespace: str, kind: str) -> None:
     named = {"ingress_tls_service": "gateway", "ingress_tls_service_namespace": namespace}
@@ -319,7 +388,7 @@ def test_a_check_against_a_credential_that_is_missing_fails(mesh: Mesh) -> None:
     check = {"name": "served", "host": "nobody.example.com", "timeout": 0, "credential": "test-no-such-credential"}
     done = mesh.playbook([include("ingress_tls", "verify", ingress_tls_checks=[check])])
     assert done.code != 0
-    assert "no such credential: test-no-such-credential" in done.output
+    assert "found no such Secret" in done.output and "istio-system/test-no-such-credential" in done.output
 
 
 @pytest.mark.parametrize(
@@ -424,132 +493,3 @@ def test_sample_workloads_that_should_be_there_are_missed(mesh: Mesh, namespace:
     done = mesh.playbook([include("sample_workloads", sample_workloads_namespace=namespace)])
     assert done.code != 0
     assert f"Expected Service {namespace}/httpbin with port 8000, found none" in done.output
-
-
-# --- pki ------------------------------------------------------------------------------------------------------------------------
-
-PKI = {
-    "pki_authorities": [
-        {"name": "root", "subject": {"O": "example Inc.", "CN": "root"}},
-        {"name": "below", "issuer": "root", "subject": {"CN": "below"}, "key_type": "ECC"},
-        {"name": "other", "subject": {"CN": "other"}, "key_type": "ECC"},
-    ],
-    "pki_certificates": [
-        {"name": "server", "authority": "below", "subject": {"CN": "s.example.com"}, "sans": ["DNS:s.example.com", "IP:192.0.2.1"]},
-        {"name": "client", "authority": "other", "subject": {"CN": "client"}, "purpose": "client", "key_type": "ECC"},
-    ],
-}
-
-
-@pytest.fixture
-def pki(mesh: Mesh, tmp_path: Path) -> Any:
-    """Runs the role for `PKI`, with some variables changed."""
-
-    def run(*arguments: str, venv: Path | None = None, **changes: Any) -> Run:
-        return mesh.playbook([include("pki", **{"pki_directory": str(tmp_path / "pki"), **PKI, **changes})], *arguments, venv=venv)
-
-    run.directory = tmp_path / "pki"  # type: ignore[attr-defined]
-    return run
-
-
-def certificates(directory: Path, name: str) -> list[x509.Certificate]:
-    return x509.load_pem_x509_certificates((directory / f"{name}.crt").read_bytes())
-
-
-def names_of(chain: list[x509.Certificate]) -> list[str | bytes]:
-    return [certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value for certificate in chain]
-
-
-def serials(directory: Path) -> dict[str, int]:
-    return {name: certificates(directory, name)[0].serial_number for name in ("root", "below", "other", "server", "client")}
-
-
-def changed_entry(of: str, which: str, /, **changes: Any) -> list[dict[str, Any]]:
-    return [{**entry, **changes} if entry["name"] == which else entry for entry in PKI[of]]
-
-
-def test_pki_issues_chains_that_verify_and_keys_that_only_the_owner_reads(pki: Any) -> None:
-    pki().ok()
-    directory = pki.directory
-    leaf, *intermediates = certificates(directory, "server")
-    assert names_of(intermediates) == ["below"]
-    assert names_of(certificates(directory, "below")) == ["below", "root"]
-    store = Store(certificates(directory, "root"))
-    verifier = PolicyBuilder().store(store).build_server_verifier(x509.DNSName("s.example.com"))
-    assert len(verifier.verify(leaf, intermediates)) == 3
-    assert certificates(directory, "client")[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value == x509.ExtendedKeyUsage(
-        [ExtendedKeyUsageOID.CLIENT_AUTH]
-    )
-    found = serials(directory)
-    assert len(set(found.values())) == len(found)
-    for key in directory.glob("*.key"):
-        assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert len(list(directory.glob("*.key"))) == 5
-
-
-def test_pki_issues_nothing_that_is_not_due_and_goes_on_issuing_what_is(pki: Any, mesh: Mesh) -> None:
-    pki(pki_renew_before_days=5, pki_certificates=changed_entry("pki_certificates", "server", days=10)).ok()
-    first = serials(pki.directory)
-    assert pki(pki_renew_before_days=5).ok().changed == []
-    # ten days are left of it: due with 30
-    assert any("Keep a certificate: server" in name for name in pki("--check").ok().changed)
-    assert serials(pki.directory) == first
-    assert pki().ok().changed
-    second = serials(pki.directory)
-    assert {name for name in first if first[name] != second[name]} == {"server"}
-    assert pki(venv=OLDEST).ok().changed == []
-
-
-def test_pki_issues_anew_what_a_new_authority_signed_and_nothing_else(pki: Any) -> None:
-    pki().ok()
-    first = serials(pki.directory)
-    (pki.directory / "root.key").unlink()
-    pki().ok()
-    second = serials(pki.directory)
-    assert {name for name in first if first[name] != second[name]} == {"root", "below", "server"}
-    # the same key, another certificate
-    changed = changed_entry("pki_authorities", "other", subject={"CN": "another"})
-    pki(pki_authorities=changed).ok()
-    third = serials(pki.directory)
-    assert {name for name in first if second[name] != third[name]} == {"other", "client"}
-    assert pki(pki_authorities=changed).ok().changed == []
-
-
-def test_pki_follows_the_variables(pki: Any) -> None:
-    pki().ok()
-    first = serials(pki.directory)
-    pki(pki_certificates=changed_entry("pki_certificates", "server", sans=["DNS:t.example.com"])).ok()
-    second = serials(pki.directory)
-    assert {name for name in first if first[name] != second[name]} == {"server"}
-    names = certificates(pki.directory, "server")[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["t.example.com"]
-
-
-def test_pki_removes_its_own_files_only(pki: Any) -> None:
-    pki().ok()
-    (pki.directory / "mine.txt").write_text("kept")
-    pki(pki_state="absent").ok()
-    assert [path.name for path in pki.directory.rglob("*") if path.is_file()] == ["mine.txt"]
-    (pki.directory / "mine.txt").unlink()
-    assert pki(pki_state="absent").ok()
-    assert not pki.directory.exists()
-    assert pki(pki_state="absent").ok().changed == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"pki_certificates": changed_entry("pki_certificates", "server", authority="nobody")}, "Found authority nobody"),
-        ({"pki_certificates": changed_entry("pki_certificates", "server", sans=[])}, "clients no longer look at the common name"),
-        ({"pki_certificates": changed_entry("pki_certificates", "server", days=30)}, "it would be renewed in every run"),
-        ({"pki_certificates": changed_entry("pki_certificates", "server", name="root")}, "a name that is used once"),
-        ({"pki_authorities": list(reversed(PKI["pki_authorities"]))}, "stands above it"),
-        ({"pki_certificates": [{"name": "server"}]}, "authority"),
-    ],
-)
-def test_pki_names_what_is_wrong_with_its_variables(pki: Any, changes: dict[str, Any], named: str) -> None:
-    done = pki(**changes)
-    assert done.code != 0
-    assert named in str(done.failed)
-    assert not pki.directory.exists()

@@ -167,11 +167,17 @@ POD_SPEC: dict[str, Any] = {
     "volumes": [{"name": "old", "hostPath": {"path": "/etc/ssl"}}],
     "containers": [{"name": "istio-proxy", "image": "auto", "env": [{"name": "A", "value": "b"}]}],
 }
+CHECK = {"exec": {"command": ["sh", "-c", "id"]}}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"serviceAccountName": "istiod"}, "as whom"),
     ({"hostPID": True}, "as whom"),
     ({"hostNetwork": True}, "as whom"),
     ({"securityContext": {"runAsUser": 0}}, "as whom"),
+    ({"shareProcessNamespace": True}, "as whom"),
+    ({"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}, "as whom"),
+    ({"tolerations": [{"operator": "Exists"}]}, "as whom"),
+    *(({"containers": [{"name": "istio-proxy", f"{kind}Probe": CHECK}]}, "not which run") for kind in ("liveness", "readiness", "startup")),
+    ({"containers": [{"name": "istio-proxy", "ports": [{"containerPort": 80, "hostPort": 80}]}]}, "not which run"),
     ({"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}, "volumes of Secrets"),
     ({"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}, "volumes of Secrets"),
     ({"containers": [{"name": "istio-proxy", "image": "other"}]}, "not which run"),
@@ -200,8 +206,8 @@ def test_a_deployment_may_be_given_mounts_and_nothing_else(mesh: Mesh, namespace
     account = "istio-system:meshops-operator"
     mesh.kubectl("create", "rolebinding", "mounts", "-n", namespace, "--role=mounts", f"--serviceaccount={account}")
 
-    def patch(pods: dict[str, Any]) -> str:
-        change = yaml.safe_dump({"spec": {"template": {"spec": pods}}})
+    def patch(pods: dict[str, Any], **more: Any) -> str:
+        change = yaml.safe_dump({"spec": {"template": {"spec": pods, **more}}})
         where = ("patch", "deployment", "gateway", "-n", namespace, "--dry-run=server")
         return mesh.kubectl(*where, "--patch", change, check=False, login="operator")
 
@@ -210,6 +216,14 @@ def test_a_deployment_may_be_given_mounts_and_nothing_else(mesh: Mesh, namespace
     for change, said in REFUSED:
         answer = patch(change)
         assert "meshops-mounts" in answer and said in answer, (change, answer)
+    volume = {"sidecar.istio.io/userVolume": '{"node": {"hostPath": {"path": "/"}}}'}
+    for metadata in (
+        {"annotations": volume},
+        {"annotations": {"sidecar.istio.io/proxyImage": "other"}},
+        {"labels": {"istio.io/rev": "other"}},
+    ):
+        answer = patch({}, metadata=metadata)
+        assert "meshops-mounts" in answer and "what Istio makes of them" in answer, (metadata, answer)
     other = {**deployment, "metadata": {"name": "other", "namespace": namespace}}
     assert "not make them" in mesh.kubectl("create", "-f", "-", stdin=yaml.safe_dump(other), check=False, login="operator")
 

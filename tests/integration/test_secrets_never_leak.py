@@ -6,24 +6,19 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.server
 import json
-import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cryptography.hazmat.primitives import serialization
 
-from .conftest import ROOT, Mesh, Pair, Run
-from .faultproxy import Wait, fault_proxy
+from .conftest import ROOT, SANDBOX, Mesh, Pair, Run
 
 Issue = Callable[..., Pair]
+OLDEST = ROOT / ".venv-2.16"
 PASSPHRASE = "canary-passphrase-5f1c"
 
 
@@ -72,13 +67,18 @@ def aside(value: Any, values: dict[str, str]) -> Any:
     return value
 
 
+@pytest.fixture(autouse=True, params=["true", "false"], ids=["in Ansible's process", "as a module"])
+def way(request: pytest.FixtureRequest, mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mesh.environment, "MESHOPS_IN_PROCESS", request.param)
+
+
 @pytest.fixture
-def quiet(mesh: Mesh, tmp_path: Path) -> Callable[..., Run]:
+def quiet(mesh: Mesh, tmp_path: Path, short_path: Path) -> Callable[..., Run]:
     """Runs tasks as loudly as Ansible can; every file that Ansible or a module makes lands in a directory that is searched afterwards."""
 
     def run(tasks: list[Any], secrets: set[str], *arguments: str, **more: str) -> Run:
         left = tmp_path / "left"
-        for name in ("local", "remote", "tmp"):
+        for name in ("local", "remote"):
             (left / name).mkdir(parents=True, exist_ok=True)
         values: dict[str, str] = {}
         path = tmp_path / "values.json"
@@ -92,10 +92,14 @@ def quiet(mesh: Mesh, tmp_path: Path) -> Callable[..., Run]:
             *arguments,
             ANSIBLE_LOCAL_TEMP=str(left / "local"),
             ANSIBLE_REMOTE_TEMP=str(left / "remote"),
-            TMPDIR=str(left / "tmp"),
+            TMPDIR=str(short_path),
+            ANSIBLE_CACHE_PLUGIN="ansible.builtin.jsonfile",
+            ANSIBLE_CACHE_PLUGIN_CONNECTION=str(left / "facts"),
+            ANSIBLE_RETRY_FILES_ENABLED="1",
+            ANSIBLE_RETRY_FILES_SAVE_PATH=str(left / "retry"),
             **more,
         )
-        assert_silent(done, [left], secrets)
+        assert_silent(done, [left, short_path], secrets)
         return done
 
     return run
@@ -128,6 +132,47 @@ def test_credential(mesh: Mesh, issue: Issue, credential_name: str, quiet: Calla
     run.ok()
     quiet([{"meshops.istio.istio_tls_credential": {"name": name, "layout": "generic", **content}}], secrets, "--check").ok()
     quiet([{"meshops.istio.istio_tls_credential_info": {"name": name, "hosts": ["elsewhere.example.com"]}}], secrets).ok()
+
+
+def test_rotation(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path) -> None:
+    """Proven, refused, gone back, revoked, and with its evidence in files: of no key, neither the new one nor the one that is kept for the way back."""
+    host, evidence = "canary.example.com", tmp_path / "left" / "evidence.json"
+    first, second, third, fourth = pairs = [issue(host) for __ in range(4)]
+    secrets = canaries(*(pair.private_key for pair in pairs))
+    server = {"hosts": [host], "mode": "SIMPLE", "credential_name": credential_name}
+    gateway = {"name": credential_name, "namespace": "istio-system", "selector": {"istio": "ingressgateway"}}
+    common = {"name": credential_name, "admin_urls": ["http://127.0.0.1:15100"], "proof_timeout": 30}
+    wrong = {"host": host, "address": mesh.environment["INGRESS_HOST"], "verify": False, "expect": {"status": 200}, "timeout": 0}
+    tasks: list[Any] = [
+        {"meshops.istio.istio_tls_credential": {"name": credential_name, **first.paths}},
+        {"meshops.istio.ingress_tls_gateway": {**gateway, "servers": [server]}},
+        {
+            "meshops.istio.istio_tls_credential": {
+                **common,
+                "certificate": first.certificate,
+                "private_key": first.private_key,
+                "prove": True,
+            }
+        },
+        {"meshops.istio.istio_tls_rotation": {**common, **second.paths}, "check_mode": True},
+        {"meshops.istio.istio_tls_rotation": {**common, "certificate": second.certificate, "private_key": second.private_key}},
+        {"meshops.istio.istio_tls_rotation": {**common, **third.paths, "refused": [wrong]}, "ignore_errors": True},
+        {
+            "meshops.istio.istio_tls_rotation": {
+                **common,
+                **third.paths,
+                "probes": [wrong],
+                "refused": [{**wrong, "expect": None, "scheme": "http"}],
+            },
+            "ignore_errors": True,
+        },
+        {"meshops.istio.istio_tls_rotation": {**common, **fourth.paths, "revoke": True, "evidence": str(evidence)}},
+        {"meshops.istio.ingress_tls_gateway": {**gateway, "state": "absent"}},
+    ]
+    run = quiet(tasks, secrets).ok()
+    assert evidence.is_file() and "rotated and proven" in evidence.with_suffix(".txt").read_text()
+    outcomes = [one["outcome"] for result in run.results("istio_tls_rotation") for one in result.get("rotations", [])]
+    assert outcomes[0] == "planned" and outcomes[-1] == "rotated" and "rolled_back" in outcomes, outcomes
 
 
 def test_failing_credential(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path) -> None:
@@ -174,7 +219,7 @@ def test_proxies(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable
         "routes": [{"destination": {"host": "httpbin.default.svc.cluster.local"}}],
     }
     gateway = {"name": credential_name, "namespace": "istio-system", "servers": [server]}
-    log = {"paths": [str(ROOT / ".sandbox" / "logs" / "istio-ingressgateway.log")], "since": "1h"}
+    log = {"paths": [str(SANDBOX / "logs" / "istio-ingressgateway.log")], "since": "1h"}
     look = {"admin_urls": ["http://127.0.0.1:15100"], "access_log": log, "timeout": 20}
     tasks: list[dict[str, Any]] = [
         {"meshops.istio.istio_tls_credential": {"name": credential_name, **pair.paths}},
@@ -185,6 +230,25 @@ def test_proxies(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable
     ]
     run = quiet([{**task, "ignore_errors": True} for task in tasks], canaries(pair.private_key, pair.certificate))
     assert len(run.failed) == 1 and "nope" in run.failed[0]["msg"], run.output
+
+
+def test_diagnosis_and_report(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path) -> None:
+    """Certificates are in neither, unless they are asked for; keys never."""
+    pair, host = issue(f"{credential_name}.example.com"), f"{credential_name}.example.com"
+    keys, everything = canaries(pair.private_key), canaries(pair.private_key, pair.certificate)
+    saved, reports = tmp_path / "left" / "saved.json", tmp_path / "left" / "reports"
+    look = {"survey": True, "save": str(saved), "explain": [host], "handshakes": True, "fail_on": "never"}
+    written = {"clusters": [{"name": "canary", "result": str(saved)}], "directory": str(reports)}
+    tasks = [{"meshops.istio.gateway_diagnose": look}, {"meshops.istio.gateway_report": written}]
+    server = {"hosts": [host], "credential_name": credential_name}
+    gateway = {"name": credential_name, "namespace": "istio-system", "servers": [server]}
+    made = [{"meshops.istio.istio_tls_credential": {"name": credential_name, **pair.paths}}, {"meshops.istio.ingress_tls_gateway": gateway}]
+    quiet(made, keys).ok()
+    quiet(tasks, everything).ok()
+    assert credential_name in (reports / "report.html").read_text()
+    quiet([{"meshops.istio.gateway_diagnose": {**look, "certificate_content": True}}, tasks[1]], keys).ok()
+    assert pair.certificate.splitlines()[1] in (reports / "report.html").read_text()
+    quiet([{"meshops.istio.ingress_tls_gateway": {**gateway, "state": "absent", "servers": []}}], keys).ok()
 
 
 # --- every other module
@@ -260,6 +324,27 @@ def test_ingress_gateway(mesh: Mesh, issue: Issue, credential_name: str, quiet: 
     assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
 
 
+def test_acme_challenge(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run]) -> None:
+    """What it is given is public; a user may give the account's key where the key authorization belongs."""
+    pair, module = issue("canary.example.com"), "meshops.istio.acme_http_challenge"
+    good = {"host": f"{credential_name}.example.org", "token": "token", "key_authorization": "token.thumbprint"}
+    bad = [
+        {**good, "token": pair.private_key},
+        {**good, "host": pair.private_key},
+        {**good, "private_key": pair.private_key},
+        {**good, "key_authorization": pair.private_key},
+    ]
+    asked: list[dict[str, Any]] = [{"name": credential_name, "challenges": [one]} for one in (good, *bad)]
+    tasks: list[dict[str, Any]] = [
+        {module: asked[0]},
+        *({module: one, "ignore_errors": True} for one in asked[1:]),
+        {module: {"name": pair.private_key, "state": "absent"}, "ignore_errors": True},
+        {module: {"name": credential_name, "state": "absent"}},
+    ]
+    run = quiet(tasks, canaries(pair.private_key)).ok()
+    assert len(run.failed) == len(bad) + 1, [result.get("msg") for result in run.failed]
+
+
 def test_origination(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run]) -> None:
     client = issue("client.example.com", ca="clients")
     good = {
@@ -315,6 +400,42 @@ def test_mount(mesh: Mesh, issue: Issue, namespace: str, quiet: Callable[..., Ru
     ]
     run = quiet(tasks, canaries(pair.private_key), login="admin").ok()
     assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
+
+
+def test_ca_rotation(mesh: Mesh, issue: Issue, credential_name: str, quiet: Callable[..., Run], tmp_path: Path) -> None:
+    """The pair that is there, the one to come, the one to go back to, and those of both sides' clients; planned, done, undone and failing."""
+    one, two, client = issue("canary.example.com"), issue("canary.example.com"), issue("client.example.com", ca="clients")
+    old, new = issue(ca="old"), issue(ca="new")
+    secrets = canaries(one.private_key, two.private_key, client.private_key)
+    peer = {"host": "canary.example.com", "address": "127.0.0.1", "port": 1, "timeout": 0}
+    peer |= {"client_certificate": client.certificate, "client_private_key": client.private_key}
+    pair = {"certificate": two.certificate, "private_key": two.private_key}
+    back = {"old_ca_certificate": old.ca, "old_certificate": one.certificate, "old_private_key": one.private_key}
+
+    def rotation(until: str, staged: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        evidence = str(tmp_path / "left" / "evidence.json")
+        own = {"name": credential_name, **pair, "ca_certificate": new.ca, "evidence": evidence, **more}
+        return {"meshops.istio.istio_tls_rotation": {**own, "ca_rotation": {"until_stage": until, **(staged or {})}}}
+
+    bad = [
+        rotation("drop", {"old_peers": [peer], "new_peers": [peer]}),  # nobody answers
+        rotation("drop", {"old_peers": [{**peer, "client_certificate": client.private_key}]}),
+        rotation("drop", {**back, "old_private_key": two.private_key}),  # does not match
+        rotation("drop", {**back, "old_certificate": one.private_key, "old_crl": one.private_key}),
+        rotation(
+            "drop", {**back, "old_private_key_path": one.private_key, "old_private_key": None}, refused=[{**peer, "host": one.private_key}]
+        ),
+    ]
+    tasks: list[dict[str, Any]] = [
+        {"meshops.istio.istio_tls_credential": {"name": credential_name, **one.paths, "ca_certificate": old.ca}},
+        *({**task, "ignore_errors": True} for task in bad),
+        {**rotation("drop"), "check_mode": True},
+        rotation("drop"),
+        rotation("trust", back),
+    ]
+    run = quiet(tasks, secrets).ok()
+    assert len(run.failed) == len(bad), [result.get("msg") for result in run.failed]
+    assert not any("Traceback" in str(result) for result in run.failed)
 
 
 # --- roles, as they fail; as they succeed: the walkthroughs in test_playbooks.py and test_egress_playbooks.py
@@ -403,312 +524,3 @@ def test_runners_event_files(mesh: Mesh, issue: Issue, credential_name: str, tmp
     events = list(artifacts.rglob("job_events/*.json"))
     assert len(events) > 10 and any("fingerprint_sha256" in path.read_text() for path in events)
     assert_silent(Run(0, done.stdout.read(), []), [artifacts], canaries(one.private_key, two.private_key))
-
-
-# --- secrets in places where none belongs, and in forms that nobody expects: one run for all of them, a task each
-
-
-def body_of(pem: str) -> str:
-    return "".join(line for line in pem.splitlines() if "-----" not in line)
-
-
-def pieces(text: str) -> set[str]:
-    """What must not be seen of a long text in base64: of its beginning, which says what it is, as little as of the rest."""
-    return {text[start : start + 24] for start in range(24, len(text) - 24, 24)}
-
-
-@contextlib.contextmanager
-def echo() -> Iterator[int]:
-    """A server that repeats the word after `Bearer` in every way: alone, in a header, cut short in a long body, with status 500."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            word = self.headers.get("Authorization", "").rpartition(" ")[2]
-            body = {"/long": "x" * 1990 + word, "/error": f"no such token: {word}"}.get(self.path, json.dumps({"token": word})).encode()
-            self.send_response(500 if self.path == "/error" else 200)
-            self.send_header("X-Token", word)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *__: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class Places:
-    """Tasks with a secret each, and what must not be seen of it."""
-
-    def __init__(self) -> None:
-        self.tasks: list[dict[str, Any]] = []
-        self.secrets: dict[str, set[str]] = {}
-        self.values: dict[str, Any] = {}
-
-    def add(self, place: str, module: str, arguments: dict[str, Any], *secrets: str) -> None:
-        given = {}
-        for option, value in arguments.items():  # from a variable, as from a vault: ansible-core quotes a failing task's own lines
-            self.values[f"value_{len(self.values)}"] = value
-            given[option] = f"{{{{ value_{len(self.values) - 1} }}}}"
-        self.tasks.append({"name": place, f"meshops.istio.{module}": given, "ignore_errors": True})
-        self.secrets[place] = set(secrets)
-
-    def seen_in(self, *texts: str) -> list[str]:
-        return [place for place, secrets in self.secrets.items() if any(secret in text for secret in secrets for text in texts)]
-
-
-def word(number: int) -> str:
-    return f"c4n4ry{number:04}x5f1c"
-
-
-def login_places(places: Places, name: str) -> None:
-    """URLs with a login, numbers, and what a plugin is called with."""
-    server = {"server": "https://127.0.0.1:1", "certificate-authority-data": "!"}  # refused before anybody is asked
-
-    def kubeconfig(user: dict[str, Any], **cluster: Any) -> dict[str, Any]:
-        clusters, users = [{"name": "c", "cluster": {**server, **cluster}}], [{"name": "c", "user": user}]
-        contexts = [{"name": "c", "context": {"cluster": "c", "user": "c"}}]
-        return {"apiVersion": "v1", "kind": "Config", "clusters": clusters, "users": users, "contexts": contexts, "current-context": "c"}
-
-    plugin = {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": "false",
-        "args": ["get", word(6)],
-        "env": [{"name": "A", "value": word(7)}],
-    }
-    logins: dict[str, tuple[dict[str, Any], list[str]]] = {
-        "proxy": ({"proxy": f"http://u:{word(1)}@127.0.0.1:9", "ca_cert": "/none"}, [word(1)]),
-        "proxy that is refused": ({"proxy": f"u:{word(2)}@127.0.0.1:9"}, [word(2)]),
-        "host": ({"host": f"https://u:{word(3)}@127.0.0.1:1", "api_key": "k", "ca_cert": "/none"}, [word(3)]),
-        "proxy-url": ({"kubeconfig": kubeconfig({"token": "k"}, **{"proxy-url": f"http://u:{word(4)}@127.0.0.1:9"})}, [word(4)]),
-        "server": ({"kubeconfig": kubeconfig({"token": "k"}, server=f"https://u:{word(5)}@127.0.0.1:1")}, [word(5)]),
-        "a password that is a number": ({"kubeconfig": kubeconfig({"username": "u", "password": 471147114711})}, ["471147114711"]),
-        "exec.args and exec.env": ({"kubeconfig": kubeconfig({"exec": plugin})}, [word(6), word(7)]),
-        "proxy_headers": ({"proxy_headers": {"proxy_auth": word(8)}}, [word(8)]),
-        "proxy_headers as text": ({"proxy_headers": f"proxy_auth={word(9)}"}, [word(9)]),
-        "an unknown option": ({"passphrase": word(10)}, [word(10)]),
-        "an unknown option that is a list": ({"tokens": [{"a": word(11)}]}, [word(11)]),
-    }
-    for place, (arguments, secrets) in logins.items():
-        places.add(place, "istio_tls_credential_info", {"name": name, **arguments}, *secrets)
-    places.add("an unknown option of an item", "istio_tls_credential", {"credentials": [{"name": name, "token": word(12)}]}, word(12))
-    nested = {"credentials": [[{"name": name, "private_key": word(13)}]]}
-    places.add("an item that is a list", "istio_tls_credential", nested, word(13))
-
-
-def key_places(places: Places, name: str, pair: Pair, pkcs12: str) -> None:
-    """Keys without the lines of PEM, in options that are no secret."""
-    forms = {
-        "base64": base64.b64encode(pair.private_key.encode()).decode(),
-        "PKCS#12": pkcs12,
-        "body": body_of(pair.private_key),
-    }
-    good = {"name": name, "certificate": pair.certificate, "private_key": pair.private_key}
-    options: dict[str, Callable[[str], dict[str, Any]]] = {
-        "private_key_path": lambda key: {"name": name, "certificate": pair.certificate, "private_key_path": key},
-        "pkcs12_path": lambda key: {"name": name, "pkcs12_path": key},
-        "certificate": lambda key: {**good, "certificate": key},
-        "ca_certificate": lambda key: {**good, "ca_certificate": key},
-        "ocsp_staple": lambda key: {**good, "ocsp_staple": key},
-        "annotations": lambda key: {**good, "annotations": {"note": key}},
-        "labels": lambda key: {**good, "labels": {"note": key}},
-        "hosts": lambda key: {**good, "hosts": [key]},
-        "state": lambda key: {**good, "state": key},
-        "unknown": lambda key: {**good, "key": key},
-    }
-    some = {
-        "base64": options.keys(),
-        "PKCS#12": ("pkcs12_path", "certificate", "unknown"),
-        "body": ("private_key_path", "ca_certificate", "labels"),
-    }
-    for form, key in forms.items():
-        for option in some[form]:
-            places.add(f"{form} as {option}", "istio_tls_credential", options[option](key), *pieces(key))
-
-
-def header_places(places: Places, port: int) -> None:
-    request = {"host": "echo.example.com", "address": "127.0.0.1", "port": port, "scheme": "http"}
-    for number, (path, more) in enumerate([("/", {}), ("/long", {}), ("/error", {"expect": {"status": 200}})], 20):
-        header = {"secret_headers": {"Authorization": f"Bearer {word(number)}"}}
-        # of the one that is cut, too, nothing but the characters that all of them begin with
-        places.add(
-            f"secret_headers, echo {path}", "tls_probe", {**request, **header, "path": path, **more}, word(number), word(number)[:10]
-        )
-    text = {"secret_headers": f"Authorization={word(30)}"}
-    places.add("secret_headers as text", "tls_probe", {**request, **text, "path": "/error", "expect": {"status": 200}}, word(30))
-    places.add("secret_headers that cannot be read", "tls_probe", {**request, "secret_headers": f"Bearer {word(31)}"}, word(31))
-    places.add("the name of a secret header", "tls_probe", {**request, "secret_headers": {f"Bearer {word(32)}": "y"}}, word(32))
-
-
-def pkcs12_of(pair: Pair) -> str:
-    command = [
-        "openssl",
-        "pkcs12",
-        "-export",
-        "-in",
-        str(pair.certificate_path),
-        "-inkey",
-        str(pair.private_key_path),
-        "-passout",
-        "pass:x",
-    ]
-    return base64.b64encode(subprocess.run(command, check=True, capture_output=True).stdout).decode()
-
-
-@pytest.fixture
-def places(issue: Issue, credential_name: str) -> Iterator[Places]:
-    pair, made = issue(), Places()
-    with echo() as port:
-        login_places(made, credential_name)
-        key_places(made, credential_name, pair, pkcs12_of(pair))
-        header_places(made, port)
-        yield made
-
-
-def kept_by_callbacks(directory: Path) -> dict[str, str]:
-    """Ansible's log and JUnit's files beside whatever tells the results."""
-    callbacks = {"ANSIBLE_CALLBACKS_ENABLED": "record,ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(directory / "junit")}
-    return {**callbacks, "ANSIBLE_LOG_PATH": str(directory / "log")}
-
-
-def texts_of(directory: Path) -> list[str]:
-    texts = [(directory / "log").read_text(), *(path.read_text() for path in (directory / "junit").iterdir())]
-    assert len(texts) == 2 and all("base64 as state" in text for text in texts)
-    return texts
-
-
-def test_secrets_in_strange_places_as_people_see_them(mesh: Mesh, places: Places, tmp_path: Path) -> None:
-    values = tmp_path / "values.json"
-    values.write_text(json.dumps(places.values))
-    run = mesh.playbook(places.tasks, f"-e@{values}", "-vvv", "--diff", **kept_by_callbacks(tmp_path)).ok()
-    assert [record["task"] for record in run.records] == list(places.secrets)
-    assert not places.seen_in(run.output, *texts_of(tmp_path))
-    told = {record["task"]: record["result"].get("problems", [{}])[0].get("code") for record in run.records}
-    assert {told[place] for place in ("base64 as annotations", "base64 as labels", "body as labels")} == {"key_in_metadata"}
-
-
-def test_secrets_in_strange_places_as_programs_keep_them(mesh: Mesh, places: Places, tmp_path: Path) -> None:
-    """Without -v: runner's event files and callbacks such as json hold whole results all the same."""
-    import ansible_runner
-
-    (tmp_path / "values.json").write_text(json.dumps(places.values))
-    project = tmp_path / "runner" / "project"
-    project.mkdir(parents=True)
-    (project / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": places.tasks}]))
-    record = {
-        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "integration" / "callback_plugins"),
-        "MESHOPS_RECORD": str(tmp_path / "record"),
-    }
-    done = ansible_runner.run(
-        private_data_dir=str(tmp_path / "runner"),
-        playbook="play.yml",
-        inventory=mesh.environment["ANSIBLE_INVENTORY"],
-        cmdline=f"-e@{tmp_path / 'values.json'}",
-        envvars={**mesh.env("operator"), "ANSIBLE_NOCOLOR": "1", **kept_by_callbacks(tmp_path), **record},
-        quiet=True,
-    )
-    assert done.status == "successful", done.stdout.read()
-    events = [path.read_text() for path in (tmp_path / "runner" / "artifacts").rglob("job_events/*.json")]
-    results = (tmp_path / "record").read_text()
-    assert sum("module_args" in event for event in events) > len(places.tasks) / 2 and results.count("module_args") > len(places.tasks) / 2
-    assert not places.seen_in(results, *events, done.stdout.read(), *texts_of(tmp_path))
-
-
-def tree_of(pid: int) -> list[Path]:
-    """/proc directories of a process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            children.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
-    found, ahead = [], [pid]
-    while ahead:
-        found.append(ahead.pop())
-        ahead += children.get(found[-1], [])
-    return [Path(f"/proc/{one}") for one in found]
-
-
-def open_files(process: Path) -> Iterator[Path]:
-    """Regular files on disk that a process has open; memory that looks like one (memfd) leaves no trace and does not count."""
-    for link in (process / "fd").glob("*"):
-        with contextlib.suppress(OSError):
-            target = str(link.readlink())
-            if target.startswith("/") and not target.startswith(("/memfd:", "/dev/", "/proc/")):
-                yield link
-
-
-@pytest.mark.parametrize("module", ["istio_tls_credential", "tls_probe"])
-def test_nothing_can_be_seen_while_a_module_works(mesh: Mesh, issue: Issue, namespace: str, tmp_path: Path, module: str) -> None:
-    """The module is held in the middle of its work; then arguments, environments, open files and temporary files are searched."""
-    pair = issue("canary.example.com")
-    secrets = canaries(pair.private_key)
-    config = yaml.safe_load(Path(mesh.environment["KUBECONFIG"]).read_text())
-    ca = tmp_path / "api-ca.crt"
-    ca.write_bytes(base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]))
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        held.set()
-        go_on.wait(60)
-
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    with contextlib.ExitStack() as stack:
-        stack.callback(go_on.set)
-        if module == "istio_tls_credential":
-            proxy = stack.enter_context(fault_proxy(config["clusters"][0]["cluster"]["server"], ca, tmp_path))
-            proxy.decide = lambda request: Wait(until=hold) if request.is_write else None
-            login = {"host": proxy.url, "ca_cert": str(proxy.ca_path), "api_key": config["users"][0]["user"]["token"]}
-            arguments = {
-                **login,
-                "name": "canary",
-                "namespace": namespace,
-                "certificate": pair.certificate,
-                "private_key": pair.private_key,
-            }
-        else:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-
-            def accept() -> None:
-                connection, __ = listener.accept()  # and no handshake comes
-                with connection:
-                    hold()
-
-            threading.Thread(target=accept, daemon=True).start()
-            port = listener.getsockname()[1]
-            client = {"client_certificate": pair.certificate, "client_private_key": pair.private_key}
-            arguments = {"host": "canary.example.com", "address": "127.0.0.1", "port": port, "request_timeout": 50, **client}
-        values: dict[str, str] = {}
-        tasks = aside([{f"meshops.istio.{module}": arguments, "register": "done", "ignore_errors": True}], values)
-        (tmp_path / "values.json").write_text(json.dumps(values))
-        playbook = tmp_path / "play.yml"
-        playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-        places = {
-            "TMPDIR": temporary,
-            "ANSIBLE_LOCAL_TEMP": temporary / "local",
-            "ANSIBLE_REMOTE_TEMP": temporary / "remote",
-            "HOME": temporary,
-        }
-        environment = {**mesh.env(), **{name: str(path) for name, path in places.items()}}
-        command = ["ansible-playbook", str(playbook), f"-e@{tmp_path / 'values.json'}"]
-        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        stack.callback(process.kill)
-        assert held.wait(60), "the module did not come as far as that"
-        seen = {path: path.read_bytes() for one in tree_of(process.pid) for path in (one / "cmdline", one / "environ")}
-        assert len(seen) >= 4 and any(b"ansible" in content for content in seen.values())
-        for one in tree_of(process.pid):
-            seen |= {path: path.read_bytes() for path in open_files(one) if path.stat().st_size < 10**7}
-        seen |= {path: path.read_bytes() for path in temporary.rglob("*") if path.is_file()}
-        go_on.set()
-        output, __ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
-    for path, content in seen.items():
-        leaked = [secret for secret in secrets if secret.encode() in content]
-        assert not leaked, f"{len(leaked)} pieces of a key in {path}"
-    left = [path for path in temporary.rglob("*") if path.is_file() and any(secret.encode() in path.read_bytes() for secret in secrets)]
-    assert not left

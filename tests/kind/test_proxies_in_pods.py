@@ -1,16 +1,21 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""gateway_proxy_info and tls_probe's from_pod on real pods: a gateway by injection with two replicas, and a client, in a namespace of their own."""
+"""gateway_proxy_info, istio_tls_rotation and tls_probe's from_pod on real pods: a gateway by injection with two replicas, and a client, in a namespace
+of their own."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,6 +229,36 @@ def test_a_replica_that_does_not_start_is_named_with_its_reason(place: Place) ->
     assert fine["notes"] == failed["unmet"] and [bool(proxy["error"]) for proxy in fine["proxies"]].count(True) == 1
 
 
+# --- gateway_diagnose -------------------------------------------------------------------------------------------------
+
+
+def test_a_diagnosis_reads_the_pods_and_names_the_fault(place: Place) -> None:
+    """A credential that nobody made, beside a gateway that is as it was before."""
+    lost = {"port": {"number": PORT, "name": "lost", "protocol": "HTTPS"}, "hosts": [f"lost-{place.host}"]}
+    spec = {"selector": place.selector, "servers": [{**lost, "tls": {"mode": "SIMPLE", "credentialName": "lost"}}]}
+    metadata = {"name": "lost", "namespace": place.namespace}
+    manifest = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata, "spec": spec}
+
+    def diagnosed() -> dict[str, Any]:
+        options = {"namespaces": [place.namespace], "proxies": True, "explain": [place.host], "fail_on": "never"}
+        run = place.mesh.playbook([{"meshops.istio.gateway_diagnose": options}], login="admin").ok()
+        return dict(run.results("gateway_diagnose")[0])
+
+    def errors(result: dict[str, Any]) -> set[tuple[str, str]]:
+        """Codes with the object to look at first, without what proxies show of them."""
+        found = [one for one in result["findings"] if one["severity"] == "error" and one["id"][3:5] != "10"]
+        return {(one["code"], one["objects"][0]["name"]) for one in found}
+
+    before = diagnosed()
+    (told,) = before["explained"]
+    assert next(one["what"] for one in told["stages"] if one["stage"] == "gateway").startswith("2 proxies with the labels ")
+    place.mesh.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    try:
+        assert errors(diagnosed()) - errors(before) == {("credential_missing", "lost")}
+    finally:
+        place.mesh.kubectl("delete", "gateways.networking.istio.io", "lost", "-n", place.namespace)
+
+
 def roles(place: Place, user: str, *, without: tuple[str, str] | None = None) -> str:
     """The shipped Role and RoleBinding, for this user in this namespace, perhaps without one verb on one resource."""
     documents = yaml.safe_load((ROOT / "docs" / "rbac" / "pods.yaml").read_text())["items"]
@@ -264,6 +299,62 @@ def test_the_shipped_role_is_what_it_takes(place: Place, without: tuple[str, str
         refused = {"expect": {"failure": ["connection_refused"]}, "timeout": 0, "impersonate_user": user}
         run = play(place, place.ask("127.0.0.1", scheme="http", **refused))
         assert bool(run.failed) == bool(told), run.output
+
+
+# --- istio_tls_rotation -----------------------------------------------------------------------------------------------
+
+
+def agent_of(pod: str) -> int:
+    """The id of the pilot-agent in a Pod, as this machine sees it: through it Envoy gets all that istiod sends."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        if command[0].endswith(b"pilot-agent") and b"proxy" in command and f"POD_NAME={pod}".encode() in environment:
+            return int(process.name)
+    raise AssertionError(f"no pilot-agent of {pod} runs on this machine")
+
+
+@contextlib.contextmanager
+def agent_stands_still(pod: str) -> Iterator[None]:
+    pid = agent_of(pod)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def rotation(place: Place, pair: Pair, **more: Any) -> dict[str, Any]:
+    material = {**pair.paths, "ca_certificate_path": str(place.client.ca_path)}
+    return {"meshops.istio.istio_tls_rotation": {"name": "shop", "namespace": place.namespace, **material, **more}}
+
+
+def held(place: Place, pair: Pair) -> dict[str, Any]:
+    """Both replicas have this certificate."""
+    return place.look(expect={"proxies": 2, "credentials": [{"name": "shop", "fingerprint": [fingerprint(pair)]}]})
+
+
+def test_a_rotation_is_proven_in_every_replica(place: Place, issue: Issue) -> None:
+    run = place.mesh.playbook([rotation(place, issue(place.host)), rotation(place, place.server)], login="admin").ok()
+    for result in run.results("istio_tls_rotation"):
+        (one,) = result["rotations"]
+        assert one["outcome"] == "rotated"
+        assert sorted(one["proof"]["proxies"]) == sorted(f"Pod {place.namespace}/{pod}" for pod in place.pods())
+
+
+def test_a_replica_that_never_takes_the_new_certificate_has_all_put_back(place: Place, issue: Issue) -> None:
+    stuck, other = sorted(place.pods())
+    with agent_stands_still(stuck):
+        (failed,) = play(place, rotation(place, issue(place.host), proof_timeout=10)).failed
+        (one,) = failed["rotations"]
+        assert one["outcome"] == "rolled_back", failed["msg"]
+        assert f"Pod {place.namespace}/{stuck}" in failed["msg"] and f"Pod {place.namespace}/{other}" not in failed["msg"]
+        place.mesh.playbook([held(place, place.server)], login="admin").ok()
+    # and when it goes on, the next one comes through
+    new = issue(place.host)
+    place.mesh.playbook([rotation(place, new), held(place, new), rotation(place, place.server)], login="admin").ok()
 
 
 # --- from_pod ---------------------------------------------------------------------------------------------------------

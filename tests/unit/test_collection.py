@@ -55,6 +55,16 @@ def test_galaxy_names_what_is_used() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_runs_in_ansibles_process_too(path: Path) -> None:
+    """Its action plugin names it, and it has what runs it: options, rules, and what it does."""
+    action = ROOT / "plugins" / "action" / path.name
+    assert f"    module = {path.stem}\n" in action.read_text()
+    body = ast.parse(path.read_text()).body
+    named = {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    assert {"SPEC", "CONSTRAINTS", "act"} <= named | {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_is_documented(path: Path) -> None:
     told = told_by(path)
     assert told.keys() == {"DOCUMENTATION", "EXAMPLES", "RETURN"}
@@ -71,7 +81,7 @@ def test_a_modules_examples_use_options_that_there_are(path: Path) -> None:
     for fragment in fragments:
         source = ast.parse((ROOT / "plugins" / "doc_fragments" / f"{fragment}.py").read_text())
         texts = [node.value for node in ast.walk(source) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
-        options = {**load(texts[0].value)["options"], **options}
+        options = {**load(texts[0].value).get("options", {}), **options}
 
     def unknown(given: Any, known: dict[str, Any], place: str) -> list[str]:
         found = []

@@ -28,7 +28,10 @@ from ansible_collections.meshops.istio.plugins.module_utils.cluster import clien
 from ansible_collections.meshops.istio.plugins.module_utils.istio.credential_material import Demands, Source, check_material, describe_data
 from ansible_collections.meshops.istio.plugins.module_utils.live import probe as live_probe
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
+from ansible_collections.meshops.istio.plugins.module_utils.tls import forms
 from ansible_collections.meshops.istio.plugins.module_utils.tls import material as tls_material
+from ansible_collections.meshops.istio.plugins.module_utils.tls.lenient import element, elements
+from ansible_collections.meshops.istio.plugins.module_utils.tls.pem import pem_of
 from ansible_collections.meshops.istio.tests.unit.bad_material import PASSPHRASE, material
 from ansible_collections.meshops.istio.tests.unit.fuzz.mutation import mutated, mutated_value
 from ansible_collections.meshops.istio.tests.unit.modules.test_tls_probe import module_arguments
@@ -103,6 +106,64 @@ def blamed(number: int, data: object) -> Iterator[None]:
         pytest.fail(f"MESHOPS_FUZZ_SEED={number}: {type(error).__name__}: {error}\nthe input was {data!r}")
     taken = time.monotonic() - started
     assert taken < LONGEST, f"MESHOPS_FUZZ_SEED={number}: took {taken:.1f} s"
+
+
+DEEP = 5_000  # elements within each other: more than Python's stack takes
+
+
+def nested(tag: int, depth: int = DEEP) -> bytes:
+    heads, length = [], 0
+    for __ in range(depth):
+        size = length.to_bytes((length.bit_length() + 7) // 8 or 1, "big")
+        heads.append(bytes((tag, length)) if length < 0x80 else bytes((tag, 0x80 | len(size))) + size)
+        length += len(heads[-1])
+    return b"".join(reversed(heads))
+
+
+def deep_inputs() -> Iterator[tuple[str, bytes]]:
+    """Nesting alone, behind what tells a kind, and in the places of a real certificate that are read by hand."""
+    oid = {name: bytes.fromhex(f"06092a864886f70d01{end}") for name, end in (("data", "0701"), ("signed", "0702"), ("PBES2", "050d"))}
+    known: dict[str, Callable[[bytes], bytes]] = {
+        "nothing": lambda inner: element(0x30, inner),
+        "PKCS#7": lambda inner: element(0x30, oid["signed"] + element(0xA0, inner)),
+        "PKCS#12": lambda inner: element(0x30, b"\x02\x01\x03" + element(0x30, oid["data"] + inner)),
+        "an encrypted key": lambda inner: element(0x30, element(0x30, oid["PBES2"] + element(0x30, inner)) + element(0x04, b"x")),
+    }
+    whole = Pki().issue("deep", ca=True).certificate.der
+    for tag in (0x30, 0x31, 0xA0, 0x24, 0x04):
+        inner = nested(tag)
+        for name, around in known.items():
+            yield f"{tag:x} in {name}", around(inner)
+        yield f"{tag:x} of no told length", bytes((tag | 0x20, 0x80)) * DEEP
+        for place in range(2, 8):
+            [(__, tbs_and_rest)] = elements(whole)
+            (tbs_tag, tbs), *rest = elements(tbs_and_rest)
+            parts = list(elements(tbs))
+            parts[place] = (parts[place][0], inner)
+            spoiled = element(tbs_tag, b"".join(element(*part) for part in parts))
+            yield f"{tag:x} in field {place}", element(0x30, spoiled + b"".join(element(*part) for part in rest))
+
+
+def test_deep_nesting() -> None:
+    """Ends in a sentence, and soon: no RecursionError, and no crash of a library's own stack."""
+    for name, der in deep_inputs():
+        for label in (
+            "",
+            "CERTIFICATE",
+            "TRUSTED CERTIFICATE",
+            "PKCS7",
+            "PRIVATE KEY",
+            "ENCRYPTED PRIVATE KEY",
+            "EC PRIVATE KEY",
+            "X509 CRL",
+        ):
+            data = pem_of(label, der) if label else der
+            for kind, read in READERS.items():
+                with blamed(0, f"{name}, {label or 'DER'}, as {kind}"):
+                    read(data)
+            for convert in (forms.certificates_as_pem, forms.crls_as_pem, forms.key_as_pem):
+                with blamed(0, f"{name}, {label or 'DER'}"):
+                    convert(data)
 
 
 def test_parsers() -> None:
