@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the project's checks, all of them even when one fails, and tells at the end what passed and how long it took.
 
-    python3 tools/check.py [lint] [sanity] [unit] [integration] [molecule] [kind]     (without words: all but the last)
+    python3 tools/check.py [extras] [lint] [sanity] [unit] [molecule] [integration] [kind]     (without words: all but the first and the last)
 
-Makes the environments that are missing. Starts the sandbox and the kind cluster where they do not run, and then stops them again. Ends with
-exit code 1 when anything failed; the last line counts tests, and every other check as one.
+Makes the environments that are missing. Starts the sandbox and the kind cluster where they do not run, and then stops them again. What needs
+neither runs beside them, and beside each other as far as there are processors; the output of what runs beside something else is shown when it
+ends, and every half minute how far it is. Ends with exit code 1 when anything failed; the last line counts tests, and every other check as one.
 """
 
 from __future__ import annotations
@@ -17,25 +18,39 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "reports"
-DEV, OLDEST = ".venv", ".venv-2.16"
+LOGS = ROOT / ".cache" / "logs"
+DEV, MIDDLE, OLDEST, ARTEFACT = ".venv", ".venv-2.19", ".venv-2.16", ".venv-artefact"
+SHOWN = 40
+"""Of each step, the failed tests that are named at the end, or the last lines of a log."""
+EVERY = 30.0
+"""Seconds between two lines about what is under way."""
 PYTHON = f"{DEV}/bin/python"
 PURE = (
     "problems.py",
     "proxy_choice.py",
     "kubeconfig.py",
     "memory_file.py",
+    "regular_file.py",
+    "whole_file.py",
     "masking.py",
     "arguments.py",
+    "probes.py",
+    "gateway_events.py",
+    "events",
+    "renewal",
+    "objects",
     "tls",
     "istio",
+    "diagnosis",
+    "report",
     "live",
     "cluster",
 )
@@ -47,6 +62,8 @@ class Step:
     command: tuple[str, ...]
     after: tuple[str, ...] = ("environment",)
     """Steps without whose success this one cannot run."""
+    uses: str = ""
+    """What only one step at a time may work on: a mesh, for example. Such a step does not wait for a processor."""
 
 
 @dataclass
@@ -67,17 +84,33 @@ def python(*words: str, venv: str = DEV) -> tuple[str, ...]:
     return (f"{venv}/bin/python", "-u", *words)
 
 
-def pytest(name: str, venv: str, *paths: str, after: tuple[str, ...] = ("environment",)) -> Step:
-    report = REPORTS / f"{name}.xml"
-    options = ("-p", "no:cacheprovider", "--color=no", f"--junitxml={report}")
-    return Step(name, python("-m", "pytest", *options, *paths, venv=venv), after)
+def pytest(name: str, venv: str, *paths: str, after: tuple[str, ...] = ("environment",), uses: str = "") -> Step:
+    return Step(name, python("-m", "pytest", *options_for(name), *paths, venv=venv), after, uses)
 
 
-ENVIRONMENT = Step("environment", (sys.executable, "-u", "tools/environment.py", "dev"), ())
-ENVIRONMENT_OLDEST = Step("environment on ansible-core 2.16", (sys.executable, "-u", "tools/environment.py", "oldest"), ())
-SANDBOX = Step("sandbox", python("-m", "sandbox", "up"))
-KIND = Step("kind cluster", python("-m", "sandbox.kind", "up"))
+def options_for(name: str) -> tuple[str, ...]:
+    return ("-p", "no:cacheprovider", "--color=no", f"--junitxml={REPORTS / f'{name}.xml'}")
+
+
+def environment(name: str, group: str) -> Step:
+    return Step(name, (sys.executable, "-u", "tools/environment.py", group), ())
+
+
+ENVIRONMENT = environment("environment", "dev")
+ENVIRONMENT_MIDDLE = environment("environment on ansible-core 2.19", "middle")
+ENVIRONMENT_OLDEST = environment("environment on ansible-core 2.16", "oldest")
+ENVIRONMENT_EVENTS = environment("environment with ansible-rulebook", "events")
+ENVIRONMENT_ARTEFACT = environment("environment for the artefact", "artefact")
+EXECUTION = Step("execution environment", python("tools/execution_environment.py", venv=ARTEFACT), (ENVIRONMENT_ARTEFACT.name,), ".venv-ee")
+OTHERS = (ENVIRONMENT_MIDDLE.name, ENVIRONMENT_OLDEST.name, ENVIRONMENT_EVENTS.name, EXECUTION.name)
+PROGRAMS = Step("programs", python("-m", "sandbox", "build"), uses="programs")  # both meshes wait for them, and they for nothing
+SANDBOX = Step("sandbox", python("-m", "sandbox", "up"), (PROGRAMS.name,), "sandbox")
+KIND = Step("kind cluster", python("-m", "sandbox.kind", "up"), (PROGRAMS.name,), "kind")
+INTEGRATION = "integration tests"
+# the sandbox is no part of the collection, and needs .venv
+UNIT = ("-q", "tests/unit", "--ignore=tests/unit/sandbox")
 GROUPS = {
+    "extras": (Step("extras", ("tools/extras.sh",), (), "packages"),),
     "lint": (
         ENVIRONMENT,
         Step("ruff", python("-m", "ruff", "check", "--no-fix", ".")),
@@ -86,7 +119,8 @@ GROUPS = {
         pytest("layers", DEV, "-q", "tests/unit/test_layers.py"),
         Step("ansible-lint", (f"{DEV}/bin/ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor")),
         Step("documentation", (f"{DEV}/bin/antsibull-docs", "lint-collection-docs", "--plugin-docs", ".")),
-        Step("artefact", python("tools/artefact.py")),
+        ENVIRONMENT_ARTEFACT,
+        Step("artefact", python("tools/artefact.py", venv=ARTEFACT), (ENVIRONMENT_ARTEFACT.name,)),
     ),
     "sanity": (
         ENVIRONMENT,
@@ -94,32 +128,39 @@ GROUPS = {
     ),
     "unit": (
         ENVIRONMENT,
+        ENVIRONMENT_MIDDLE,
         ENVIRONMENT_OLDEST,
         pytest("unit tests", DEV, "-q", "tests/unit"),
-        # the sandbox is no part of the collection, and needs .venv
-        pytest(
-            "unit tests on ansible-core 2.16", OLDEST, "-q", "tests/unit", "--ignore=tests/unit/sandbox", after=(ENVIRONMENT_OLDEST.name,)
-        ),
+        pytest("unit tests on ansible-core 2.19", MIDDLE, *UNIT, after=(ENVIRONMENT_MIDDLE.name,)),
+        pytest("unit tests on ansible-core 2.16", OLDEST, *UNIT, after=(ENVIRONMENT_OLDEST.name,)),
     ),
     "integration": (
         ENVIRONMENT,
+        ENVIRONMENT_MIDDLE,
         ENVIRONMENT_OLDEST,
+        ENVIRONMENT_EVENTS,
+        ENVIRONMENT_ARTEFACT,
+        EXECUTION,
+        PROGRAMS,
         SANDBOX,
-        pytest("integration tests", DEV, "tests/integration", after=(SANDBOX.name, ENVIRONMENT_OLDEST.name)),
+        Step(INTEGRATION, python("tools/integration.py", *options_for(INTEGRATION)), (SANDBOX.name, *OTHERS), "sandbox"),
     ),
     "molecule": (
         ENVIRONMENT,
+        PROGRAMS,
         SANDBOX,
-        Step("molecule on the sandbox", python("tools/scenarios.py", "sandbox"), after=(SANDBOX.name,)),
+        Step("molecule on the sandbox", python("tools/scenarios.py", "sandbox"), (SANDBOX.name,), "sandbox"),
     ),
     "kind": (
         ENVIRONMENT,
+        PROGRAMS,
         KIND,
-        Step("molecule on kind", python("tools/scenarios.py", "kind"), after=(KIND.name,)),
-        pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,)),
+        Step("molecule on kind", python("tools/scenarios.py", "kind"), (KIND.name,), "kind"),
+        pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,), uses="kind"),
     ),
 }
-WITHOUT_DOCKER = ["lint", "sanity", "unit", "integration", "molecule"]
+# molecule before the integration tests, which fill two processors to the end
+WITHOUT_DOCKER = ["lint", "sanity", "unit", "molecule", "integration"]
 
 
 def clean_environment() -> dict[str, str]:
@@ -163,25 +204,132 @@ def counted(step: Step, code: int) -> Tally:
     return tally
 
 
-def carry_out(steps: list[Step]) -> Tally:
+@dataclass
+class Running:
+    """A step under way. Without a log, its output is shown as it comes."""
+
+    step: Step
+    process: subprocess.Popen[bytes]
+    log: Path | None
+    began: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n") if self.log else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:100]
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def what_failed(step: Step) -> list[str]:
+    """The failed tests of a test run with the reason, else the last lines of the log: at the end, where they are found in an output that was cut."""
+    report, log = REPORTS / f"{step.name}.xml", LOGS / f"{step.name}.log"
+    if report.is_file():
+        cases = ElementTree.parse(report).iter("testcase")  # noqa: S314 (our own file)
+        failures = [(case, failure) for case in cases for failure in (*case.iter("failure"), *case.iter("error"))]
+        lines = [f"{case.get('classname')}::{case.get('name')}: {failure.get('message', '')}" for case, failure in failures]
+        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        return [line.split("\n")[0][:300] for line in lines[:SHOWN]] + more
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return [line.rstrip()[:300] for line in lines if line.strip()][-SHOWN:]
+
+
+def begin(step: Step, *, shown: bool) -> Running:
+    log = None if shown else LOGS / f"{step.name}.log"
+    output: IO[bytes] | None = log.open("wb") if log else None
+    try:
+        process = subprocess.Popen(
+            step.command,
+            cwd=ROOT,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if log else None,
+        )
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", flush=True)
+        process = subprocess.Popen(("sh", "-c", "exit 127"))
+    finally:
+        if output:
+            output.close()
+    return Running(step, process, log)
+
+
+def startable(waiting: Iterable[Step], running: Iterable[Running], good: set[str], at_once: int) -> Iterator[Step]:
+    """In their order; of those that use the same mesh one at a time, of the others `at_once`."""
+    busy = [one.step.uses for one in running]
+    for step in waiting:
+        if good.issuperset(step.after) and busy.count(step.uses) < (1 if step.uses else at_once):
+            busy.append(step.uses)
+            yield step
+
+
+def carry_out(steps: list[Step], at_once: int = 1) -> Tally:
     total = Tally()
     good: set[str] = set()
-    for number, step in enumerate(steps, start=1):
-        if missing := [name for name in step.after if name not in good]:
-            total.skipped += 1
-            total.lines.append(f"  not run          {step.name}: {' and '.join(missing)} failed")
-            continue
-        print(f"\n==> {number}/{len(steps)} {step.name}: {shlex.join(step.command)}", flush=True)
-        (REPORTS / f"{step.name}.xml").unlink(missing_ok=True)
-        start = time.monotonic()
-        code = run(step.command)
-        tally, seconds = counted(step, code), time.monotonic() - start
-        print(f"<== {step.name}: {'failed' if code else 'passed'} in {seconds:.1f} s", flush=True)
-        total.add(tally)
-        total.lines.append(f"  {'FAILED' if code else 'passed'} {seconds:7.1f} s {step.name}")
-        if not code:
-            good.add(step.name)
+    failed: set[str] = set()
+    waiting, running, told = list(steps), list[Running](), time.monotonic()
+    try:
+        while waiting or running:
+            starting = list(startable(waiting, running, good, at_once))
+            for step in starting:
+                waiting.remove(step)
+                print(f"\n==> {steps.index(step) + 1}/{len(steps)} {step.name}: {shlex.join(step.command)}", flush=True)
+                for old in (REPORTS / f"{step.name}.xml", LOGS / f"{step.name}.log"):
+                    old.unlink(missing_ok=True)
+                # what runs alone stays alone: nothing can start before it ends
+                running.append(begin(step, shown=len(starting) == 1 and not running))
+            assert running, f"these steps are never ready: {waiting}"  # noqa: S101
+            time.sleep(0.1)
+            for one in [one for one in running if one.process.poll() is not None]:
+                running.remove(one)
+                finish(one, total)
+                (failed if one.process.returncode else good).add(one.step.name)
+                told = time.monotonic()
+            leave_out(waiting, failed, total)
+            if time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                for one in running:
+                    if one.log:
+                        print(f"... {one.step.name}, {one.seconds():.0f} s: {one.last_line()}", flush=True)
+    finally:
+        for one in running:
+            one.end()
     return total
+
+
+def leave_out(waiting: list[Step], failed: set[str], total: Tally) -> None:
+    """What needs something that failed, and what needs that."""
+    while step := next((step for step in waiting if failed.intersection(step.after)), None):
+        waiting.remove(step)
+        total.skipped += 1
+        total.lines.append(f"  not run          {step.name}: {' and '.join(sorted(failed.intersection(step.after)))} failed")
+        failed.add(step.name)
+
+
+def finish(one: Running, total: Tally) -> None:
+    code, seconds = one.process.returncode, one.seconds()
+    tally = counted(one.step, code)
+    if one.log:
+        print(f"\n--- {one.step.name}:\n{one.log.read_text(errors='replace')}", flush=True)
+    print(f"<== {one.step.name}: {'failed' if code else 'passed'} in {seconds:.1f} s", flush=True)
+    total.add(tally)
+    total.lines.append(f"  {'FAILED' if code else 'passed'} {seconds:7.1f} s {one.step.name}")
+    if code:
+        total.lines += [f"           {line}" for line in what_failed(one.step)]
+
+
+def processors_for_the_rest(steps: Iterable[Step]) -> int:
+    """Each mesh that is worked on keeps one busy."""
+    return max(1, (os.cpu_count() or 1) - len({step.uses for step in steps if step.uses}))
 
 
 def end_on_signal(number: int, __: object) -> NoReturn:
@@ -192,15 +340,17 @@ def main() -> int:
     groups = sys.argv[1:] or WITHOUT_DOCKER
     if unknown := [name for name in groups if name not in GROUPS]:
         sys.exit(f"check: {', '.join(unknown)}: expected any of {', '.join(GROUPS)}")
-    steps = list(dict.fromkeys(step for group in groups for step in GROUPS[group]))
+    # what waits for nothing comes first, since much waits for it
+    steps = sorted(dict.fromkeys(step for group in groups for step in GROUPS[group]), key=lambda step: bool(step.after))
     signal.signal(signal.SIGTERM, end_on_signal)
-    REPORTS.mkdir(parents=True, exist_ok=True)
+    for directory in (REPORTS, LOGS):
+        directory.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     ours = ["sandbox"] if SANDBOX in steps and not sandbox_is_healthy() else []
     if KIND in steps:
         ours.append("sandbox.kind")
     try:
-        total = carry_out(steps)
+        total = carry_out(steps, processors_for_the_rest(steps))
     finally:
         for program in ours:
             print(f"\n==> python -m {program} down, as it was before", flush=True)

@@ -8,6 +8,7 @@ Called by `make demo`, with `.sandbox/env` sourced. Every check is one of the pl
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,7 +17,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PLAYBOOKS = Path(__file__).resolve().parent.parent / "playbooks"
+ROOT = Path(__file__).resolve().parent.parent
+PLAYBOOKS = ROOT / "playbooks"
+REPORTS = ROOT / ".sandbox" / "reports"
 STEPS = (
     ("site", "certificates, credentials, one Gateway with three servers, and an egress gateway that presents a client certificate"),
     ("rotate", "another CA and certificate in place, and back"),
@@ -24,6 +27,8 @@ STEPS = (
     ("cleanup", "everything removed"),
     ("site", "made anew; this is how the sandbox is left"),
 )
+ADMIN = ["http://127.0.0.1:15100", "http://127.0.0.1:15200"]
+"""Where the gateways' Envoys are asked: they are no Pods here."""
 STEP = re.compile(r"[AB]\d+")
 """The beginning of a check's name: a step of a walkthrough."""
 TASK = re.compile(r"^TASK \[(.*)\] \*+$")
@@ -71,12 +76,22 @@ def run(playbook: str, what: str, env: dict[str, str]) -> Outcome:
     return outcome
 
 
+def report(env: dict[str, str]) -> None:
+    """Writes a report of what stands there in the end. Exits when that fails."""
+    looks = {"report_directory": str(REPORTS), "report_admin_urls": ADMIN}
+    command = ["ansible-playbook", str(PLAYBOOKS / "report.yml"), "-e", json.dumps(looks)]
+    print("\n==> report.yml: what is there now, for people and for pipelines", flush=True)
+    if subprocess.run(command, env=env, check=False).returncode:
+        sys.exit("report.yml failed: what failed stands above")
+
+
 def main() -> None:
     if "OPERATOR_KUBECONFIG" not in os.environ:
         sys.exit("the sandbox's environment is missing: `make demo`, or `make sandbox` and `. .sandbox/env`")
     env = {**os.environ, "KUBECONFIG": os.environ["OPERATOR_KUBECONFIG"], "ANSIBLE_NOCOLOR": "1"}
     env.pop("ANSIBLE_FORCE_COLOR", None)
     outcomes = [run(playbook, what, env) for playbook, what in STEPS]
+    report(env)
     print("\nProven, against a real Istio mesh and with the rights of the shipped Role alone (A1-A35, B1-B32: the steps of Istio's pages):")
     for outcome in outcomes:
         counts = f"{len(outcome.proven)} checks passed, {outcome.changed} tasks changed something, {outcome.seconds:.0f} s"
@@ -86,6 +101,7 @@ def main() -> None:
         for check in outcome.not_here:
             print(f"    ({check})")
     print(f"\n{sum(len(outcome.proven) for outcome in outcomes)} checks passed in {sum(outcome.seconds for outcome in outcomes):.0f} s.")
+    print(f"A report of the gateways as they are now: {(REPORTS / 'report.html').as_uri()}")
     print("The sandbox is running: `. .sandbox/env`, then for example `ansible-playbook playbooks/site.yml`, which changes nothing now.")
 
 

@@ -24,8 +24,8 @@ CACHE = ROOT / ".cache" / "sanity"
 VENV = Path(sys.prefix)
 COPY = CACHE / "ansible_collections" / "meshops" / "istio"
 HOME = CACHE / "home"
-BOOTSTRAPS = ("get_pip_24_2.py", "get_pip_23_1_2.py")
-"""The names that ansible-core 2.19 and 2.16 look for; .venv-2.16/bin/python runs the latter's sanity tests."""
+BOOTSTRAPS = ("get_pip_25_2.py", "get_pip_24_2.py", "get_pip_23_1_2.py")
+"""The names that ansible-core 2.21, 2.19 and 2.16 look for; the Python of their virtual environments runs their sanity tests."""
 # what pip and git read and keep in the user's home; ansible-test's own files there go into a home of its own
 SHARED = (".cache", ".config", ".gitconfig", ".netrc", ".pip")
 
