@@ -212,9 +212,18 @@ class Running:
     process: subprocess.Popen[bytes]
     log: Path | None
     began: float = field(default_factory=time.monotonic)
+    computed: float = 0.0
+    """Seconds of processor time, the processes that it waited for included; known when it has ended."""
 
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+    def has_ended(self) -> bool:
+        pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
+        if not pid:
+            return False
+        self.process.returncode, self.computed = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+        return True
 
     def last_line(self) -> str:
         lines = self.log.read_text(errors="replace").split("\n") if self.log else []
@@ -289,7 +298,7 @@ def carry_out(steps: list[Step], at_once: int = 1) -> Tally:
                 running.append(begin(step, shown=len(starting) == 1 and not running))
             assert running, f"these steps are never ready: {waiting}"  # noqa: S101
             time.sleep(0.1)
-            for one in [one for one in running if one.process.poll() is not None]:
+            for one in [one for one in running if one.has_ended()]:
                 running.remove(one)
                 finish(one, total)
                 (failed if one.process.returncode else good).add(one.step.name)
@@ -322,7 +331,7 @@ def finish(one: Running, total: Tally) -> None:
         print(f"\n--- {one.step.name}:\n{one.log.read_text(errors='replace')}", flush=True)
     print(f"<== {one.step.name}: {'failed' if code else 'passed'} in {seconds:.1f} s", flush=True)
     total.add(tally)
-    total.lines.append(f"  {'FAILED' if code else 'passed'} {seconds:7.1f} s {one.step.name}")
+    total.lines.append(f"  {'FAILED' if code else 'passed'} {seconds:7.1f} s, computed {one.computed:7.1f} s  {one.step.name}")
     if code:
         total.lines += [f"           {line}" for line in what_failed(one.step)]
 

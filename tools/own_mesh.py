@@ -12,6 +12,7 @@ and input are the program's. Ends with the program's exit code. Needs the right 
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = "MESHOPS_OWN_NETWORK"
+ADDRESS = "198.18.0.1"
+"""Istio's agent wants one that is not of the loopback network; this one is nobody's (RFC 2544)."""
 
 
 def unshare() -> list[str]:
@@ -46,10 +49,17 @@ def end_on_signal(number: int, __: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+@functools.cache
+def interface() -> str:
+    """One that is not the loopback interface: istioctl overlooks the addresses of that (GetPrivateIPsIfAvailable in Istio's pilot/pkg/util/network)."""
+    tried = (["ip", "link", "add", "own0", "type", kind] for kind in ("dummy", "bridge"))
+    made = any(subprocess.run(words, capture_output=True, check=False).returncode == 0 for words in tried)
+    return "own0" if made else "lo"
+
+
 def run(directory: Path, program: list[str]) -> int:
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    # Istio's agent wants an address that is not of the loopback network; this one is nobody's (RFC 2544)
-    subprocess.run(["ip", "address", "add", "198.18.0.1/32", "dev", "lo"], check=True)
+    for words in ("link set lo up", f"link set {interface()} up", f"address add {ADDRESS}/32 dev {interface()}"):
+        subprocess.run(["ip", *words.split()], check=True)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "up.log").unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, end_on_signal)

@@ -269,10 +269,11 @@ FAULTY: dict[str, Any] = {
 }
 
 
-VOLATILE = {"elapsed", "timings", "ansible_job_id", "results_file", "frame", "audit-id", "date"}
-PROGRESS = re.compile(r"^\S+: meshops\.istio\.\w+: .*, after \d+ s\n", re.MULTILINE)
+VOLATILE = {"elapsed", "timings", "ansible_job_id", "results_file", "frame", "audit-id", "date", "seconds"}
+PROGRESS = re.compile(r"^(?:\S+: meshops\.istio\.\w+: .*, after \d+ s|ASYNC POLL on .*)\n", re.MULTILINE)
+"""What tells only how long something took."""
 NUMBERS = re.compile(
-    r"(?<=\"elapsed\": )[\d.]+|(?<=\"timings\": )\{[^}]*\}|\bj\d+\.\d+|(?<=\(look )\d+, after [\d.]+(?= s\))|0x[0-9a-f]+"
+    r"(?<=\"elapsed\": )[\d.]+|(?<=\"seconds\": )[\d.]+|(?<=\"timings\": )\{[^}]*\}|\bj\d+\.\d+|(?<=\(look )\d+, after [\d.]+(?= s\))|0x[0-9a-f]+"
     r"|[0-9a-f]{8}-[0-9a-f-]{27}|\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT"
 )
 
