@@ -33,6 +33,7 @@ def workers() -> list[str]:
 if __name__ == "__main__":
     os.chdir(ROOT)
     # here, since the second mesh's network leads nowhere
-    subprocess.run([sys.executable, "-m", "sandbox.pebble"], check=True)
+    for program in ("pebble", "fortio"):
+        subprocess.run([sys.executable, "-m", f"sandbox.{program}"], check=True)
     # in our place, so that a signal to end reaches it
     os.execv(sys.executable, [sys.executable, "-u", "-m", "pytest", "tests/integration", *workers(), *sys.argv[1:]])  # noqa: S606

@@ -13,6 +13,7 @@ import pytest
 
 from .conftest import Mesh
 from .load import under_load
+from .many_connections import many_connections
 from .test_rotation import INGRESS, Issue, Shop, fingerprint
 
 
@@ -76,13 +77,18 @@ def test_no_request_fails_while_a_hundred_rotations_happen(batch: list[Shop], is
     rows = [[{"name": one.name, **pair.paths} for one, pair in zip(batch, row, strict=True)] for row in pairs]
     task = {"rotations": "{{ item }}", "wave": "100%", "admin_urls": [INGRESS], "proof_timeout": 30}
     address, port = mesh.environment["INGRESS_HOST"], int(mesh.environment["SECURE_INGRESS_PORT"])
-    with under_load(address, port, hosts, ca_file=pairs[0][0].ca_path, threads=4) as load:
+    trusted = pairs[0][0].ca_path
+    with (
+        many_connections(address, port, hosts[:4], ca_file=trusted) as many,
+        under_load(address, port, hosts, ca_file=trusted, threads=2) as load,
+    ):
         run = mesh.playbook([{"meshops.istio.istio_tls_rotation": task, "loop": rows}], login="operator").ok()
     results = [item for result in run.results("istio_tls_rotation") for item in result["results"]]
     assert [one["outcome"] for result in results for one in result["rotations"]] == ["rotated"] * rounds * len(batch)
     assert load["failures"] == {} and set(load["statuses"]) == {"404"}, load  # nothing is routed: the answer is the gateway's
     assert set(load["served"]) <= set(known)
     assert len(load["served"]) > 2 * len(batch)
-    # several hundred on a quiet machine (docs/benchmark.md); this is what the slowest one reaches with other tests beside it
-    assert load["per_second"] >= 20, load["per_second"]
+    assert set(many["statuses"]) == {"404"}, many
+    # some 400 a second, all that are asked for, on a quiet machine (docs/benchmark.md); this is what the slowest one makes with other tests beside it
+    assert many["per_second"] >= 100, many
     assert {one.served() for one in batch} == {fingerprint(pair) for pair in pairs[-1]}
