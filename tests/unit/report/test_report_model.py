@@ -11,12 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.cluster.faults import sentence
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 from ansible_collections.meshops.istio.plugins.module_utils.report.data import digest
 from ansible_collections.meshops.istio.plugins.module_utils.report.drawing import breaks_at, stations
 from ansible_collections.meshops.istio.plugins.module_utils.report.findings import unexplained
 from ansible_collections.meshops.istio.plugins.module_utils.report.model import Report
-from ansible_collections.meshops.istio.plugins.module_utils.report.reading import cluster_of, report_of
+from ansible_collections.meshops.istio.plugins.module_utils.report.reading import cluster_of, not_looked_at, report_of
 from ansible_collections.meshops.istio.plugins.module_utils.report.words import headline, left, overall, span_of, summary
 from ansible_collections.meshops.istio.plugins.module_utils.tls.facts import rfc3339
 from ansible_collections.meshops.istio.tests.unit.diagnosis.sets import NOW
@@ -124,6 +125,18 @@ def test_the_digest_is_of_what_is_said_and_not_of_when() -> None:
     assert digest(one(before)) == digest(one(later))
     later["findings"][0]["evidence"] = ["something else"]
     assert digest(one(before)) != digest(one(later))
+
+
+def test_the_digest_is_not_of_how_often_a_dead_cluster_was_tried() -> None:
+    """The more often, the less busy the machine is."""
+
+    def dead(attempts: int, reason: str = "Connection refused") -> str:
+        words = sentence(ConnectionError(reason), "https://192.0.2.1:6443", attempts)
+        assert f" {attempts} attempt" in words
+        return digest(report_of([not_looked_at("dead", words)]))
+
+    assert dead(1) == dead(6) == dead(17)
+    assert dead(6) != dead(6, "No route to host")
 
 
 @pytest.mark.parametrize(
