@@ -106,6 +106,10 @@ OTHERS = (ENVIRONMENT_MIDDLE.name, ENVIRONMENT_OLDEST.name, ENVIRONMENT_EVENTS.n
 PROGRAMS = Step("programs", python("-m", "sandbox", "build"), uses="programs")  # both meshes wait for them, and they for nothing
 SANDBOX = Step("sandbox", python("-m", "sandbox", "up"), (PROGRAMS.name,), "sandbox")
 KIND = Step("kind cluster", python("-m", "sandbox.kind", "up"), (PROGRAMS.name,), "kind")
+ON_KIND = (
+    Step("molecule on kind", python("tools/scenarios.py", "kind"), (KIND.name,), "kind"),
+    pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,), uses="kind"),
+)
 INTEGRATION = "integration tests"
 # the sandbox is no part of the collection, and needs .venv
 UNIT = ("-q", "tests/unit", "--ignore=tests/unit/sandbox")
@@ -128,10 +132,8 @@ GROUPS = {
     ),
     "unit": (
         ENVIRONMENT,
-        ENVIRONMENT_MIDDLE,
         ENVIRONMENT_OLDEST,
         pytest("unit tests", DEV, "-q", "tests/unit"),
-        pytest("unit tests on ansible-core 2.19", MIDDLE, *UNIT, after=(ENVIRONMENT_MIDDLE.name,)),
         pytest("unit tests on ansible-core 2.16", OLDEST, *UNIT, after=(ENVIRONMENT_OLDEST.name,)),
     ),
     "integration": (
@@ -155,8 +157,9 @@ GROUPS = {
         ENVIRONMENT,
         PROGRAMS,
         KIND,
-        Step("molecule on kind", python("tools/scenarios.py", "kind"), (KIND.name,), "kind"),
-        pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,), uses="kind"),
+        *ON_KIND,
+        # at once: even an idle cluster takes a good part of a processor from what still runs
+        Step("end of the kind cluster", python("-m", "sandbox.kind", "down"), tuple(step.name for step in ON_KIND), "kind"),
     ),
 }
 # molecule before the integration tests, which fill two processors to the end

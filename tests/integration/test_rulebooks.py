@@ -115,7 +115,8 @@ def test_a_certificate_that_expires_is_renewed_by_itself(mesh: Mesh, kubeconfig:
     assert "PRIVATE KEY" not in said and not any(key in said for key in maker.keys)
 
 
-def test_a_rulebook_that_diagnoses_says_what_is_wrong(mesh: Mesh, kubeconfig: str, maker: Maker, tmp_path: Path) -> None:
+def test_what_is_missing_is_diagnosed_and_two_minutes_later_reported(mesh: Mesh, kubeconfig: str, maker: Maker, tmp_path: Path) -> None:
+    """By two rulebooks at once, so that the minutes are not waited for alone."""
     write(mesh, gateway(maker, "missing"))
     variables = {
         "gateway_tls_kubeconfig": kubeconfig,
@@ -123,9 +124,28 @@ def test_a_rulebook_that_diagnoses_says_what_is_wrong(mesh: Mesh, kubeconfig: st
         "gateway_tls_credentials": [f"{maker.mark}-*"],
         "gateway_tls_addresses": [mesh.environment["INGRESS_HOST"]],
         "gateway_tls_settle": "1s",
-        "diagnose_handshakes": False,
-        "diagnose_proxies": False,
     }
-    with rulebook(mesh, "meshops.istio.diagnose", tmp_path, variables) as log:
-        wait(log)
-    assert "[credential_missing]" in log.read_text() and maker.name("missing") in log.read_text(), log.read_text()
+    diagnosis = {"diagnose_handshakes": False, "diagnose_proxies": False}
+    report = {
+        "report_handshakes": False,
+        "report_proxies": False,
+        "report_directory": str(tmp_path / "written"),
+        "report_formats": ["json"],
+    }
+    places = {name: tmp_path / name for name in ("diagnose", "report")}
+    for place in places.values():
+        place.mkdir()
+    with (
+        rulebook(mesh, "meshops.istio.report", places["report"], variables | report) as later,
+        rulebook(mesh, "meshops.istio.diagnose", places["diagnose"], variables | diagnosis) as soon,
+    ):
+        wait(soon)
+        assert "[credential_missing]" in soon.read_text() and maker.name("missing") in soon.read_text(), soon.read_text()
+        wait(later)
+    said = later.read_text()
+    assert said.count("PLAY RECAP") == 1 and "failed=0" in said, said
+    # the inventory's other host is no cluster of this source
+    assert "elsewhere" not in said.partition("PLAY RECAP")[2], said
+    (cluster,) = json.loads((tmp_path / "written" / "report.json").read_text())["clusters"]
+    found = [one for one in cluster["findings"] if one["code"] == "credential_missing"]
+    assert cluster["name"] == "mesh" and any(maker.name("missing") in text for one in found for text in one["evidence"])
