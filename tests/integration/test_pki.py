@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ PKI = {
         {"name": "client", "authority": "other", "subject": {"CN": "client"}, "purpose": "client", "key_type": "ECC"},
     ],
 }
+
+
+@pytest.fixture(scope="module")
+def issued(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the role makes for `PKI` where there is nothing: it is made once, since RSA keys take their time."""
+    directory = tmp_path_factory.mktemp("issued") / "pki"
+    mesh.playbook([include("pki", **{"pki_directory": str(directory), **PKI})]).ok()
+    return directory
+
+
+@pytest.fixture
+def begun(pki: Any, issued: Path) -> Any:
+    """Like `pki`, where the role has run before."""
+    shutil.copytree(issued, pki.directory)
+    return pki
 
 
 @pytest.fixture
@@ -58,9 +74,8 @@ def changed_entry(of: str, which: str, /, **changes: Any) -> list[dict[str, Any]
     return [{**entry, **changes} if entry["name"] == which else entry for entry in PKI[of]]
 
 
-def test_pki_issues_chains_that_verify_and_keys_that_only_the_owner_reads(pki: Any) -> None:
-    pki().ok()
-    directory = pki.directory
+def test_pki_issues_chains_that_verify_and_keys_that_only_the_owner_reads(issued: Path) -> None:
+    directory = issued
     leaf, *intermediates = certificates(directory, "server")
     assert names_of(intermediates) == ["below"]
     assert names_of(certificates(directory, "below")) == ["below", "root"]
@@ -91,8 +106,8 @@ def test_pki_issues_nothing_that_is_not_due_and_goes_on_issuing_what_is(pki: Any
     assert pki(venv=OLDEST).ok().changed == []
 
 
-def test_pki_issues_anew_what_a_new_authority_signed_and_nothing_else(pki: Any) -> None:
-    pki().ok()
+def test_pki_issues_anew_what_a_new_authority_signed_and_nothing_else(begun: Any) -> None:
+    pki = begun
     first = serials(pki.directory)
     (pki.directory / "root.key").unlink()
     pki().ok()
@@ -106,8 +121,8 @@ def test_pki_issues_anew_what_a_new_authority_signed_and_nothing_else(pki: Any) 
     assert pki(pki_authorities=changed).ok().changed == []
 
 
-def test_pki_follows_the_variables(pki: Any) -> None:
-    pki().ok()
+def test_pki_follows_the_variables(begun: Any) -> None:
+    pki = begun
     first = serials(pki.directory)
     pki(pki_certificates=changed_entry("pki_certificates", "server", sans=["DNS:t.example.com"])).ok()
     second = serials(pki.directory)
@@ -116,8 +131,8 @@ def test_pki_follows_the_variables(pki: Any) -> None:
     assert names.get_values_for_type(x509.DNSName) == ["t.example.com"]
 
 
-def test_pki_removes_its_own_files_only(pki: Any) -> None:
-    pki().ok()
+def test_pki_removes_its_own_files_only(begun: Any) -> None:
+    pki = begun
     (pki.directory / "mine.txt").write_text("kept")
     pki(pki_state="absent").ok()
     assert [path.name for path in pki.directory.rglob("*") if path.is_file()] == ["mine.txt"]

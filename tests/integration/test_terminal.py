@@ -107,7 +107,7 @@ def test_nothing_that_a_terminal_acts_upon(
     mesh: Mesh, authority: Issued, served: Issued, port: int, credential_name: str, venv: Path | None
 ) -> None:
     expired = issue("expired", days=-1)
-    request: dict[str, Any] = {"host": "b.example.com", "address": "127.0.0.1", "port": port, "ca_certificate": authority.pem}
+    request: dict[str, Any] = {"host": "b.example.com", "address": "127.0.0.1", "port": port, "ca_certificate": authority.pem, "timeout": 2}
     probes: dict[str, tuple[dict[str, Any], str]] = {
         "name": ({"host": "c.example.com"}, "The served certificate is for a\\x1b]0;owned"),
         "issuer": ({"ca_certificate": expired.pem}, "names the issuer"),

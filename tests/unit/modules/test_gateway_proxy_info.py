@@ -151,6 +151,15 @@ def test_log_lines_are_found_by_time_text_and_expression(run: Run, envoy: Callab
     assert found(text="nothing like that") == []
 
 
+@pytest.mark.parametrize(("since", "count"), [("12:00:00.620", 1), ("12:00:00.620168", 1), ("12:00:00.620999", 1), ("12:00:00.621", 0)])
+def test_a_line_of_the_same_millisecond_is_no_older(run: Run, envoy: Callable[..., str], tmp_path: Path, since: str, count: int) -> None:
+    """Envoy cuts off what is below it: a request that followed may seem older by that."""
+    log = tmp_path / "log"
+    log.write_text(f"[2026-01-31T12:00:00.620Z] {ACCESS}\n")
+    result = run(admin_urls=[envoy("egress")], access_log={"paths": [str(log)], "since": f"2026-01-31T{since}Z"})
+    assert result["log_matches"] == count
+
+
 def test_of_many_lines_the_last_are_returned(run: Run, envoy: Callable[..., str], tmp_path: Path) -> None:
     logs = [tmp_path / "a", tmp_path / "b"]
     for number, log in enumerate(logs):
