@@ -132,8 +132,10 @@ GROUPS = {
     ),
     "unit": (
         ENVIRONMENT,
+        ENVIRONMENT_MIDDLE,
         ENVIRONMENT_OLDEST,
         pytest("unit tests", DEV, "-q", "tests/unit"),
+        pytest("unit tests on ansible-core 2.19", MIDDLE, *UNIT, after=(ENVIRONMENT_MIDDLE.name,)),
         pytest("unit tests on ansible-core 2.16", OLDEST, *UNIT, after=(ENVIRONMENT_OLDEST.name,)),
     ),
     "integration": (
