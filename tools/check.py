@@ -111,6 +111,13 @@ ON_KIND = (
     pytest("tests on kind", DEV, "tests/kind", after=(KIND.name,), uses="kind"),
 )
 INTEGRATION = "integration tests"
+# on a mesh of their own, when kind is no longer at work: two processors have enough to do before
+LATER = Step(
+    "later integration tests",
+    python("tools/integration.py", "--later", *options_for("later integration tests")),
+    (PROGRAMS.name, *OTHERS),
+    "kind",
+)
 # the sandbox is no part of the collection, and needs .venv
 UNIT = ("-q", "tests/unit", "--ignore=tests/unit/sandbox")
 GROUPS = {
@@ -148,6 +155,7 @@ GROUPS = {
         PROGRAMS,
         SANDBOX,
         Step(INTEGRATION, python("tools/integration.py", *options_for(INTEGRATION)), (SANDBOX.name, *OTHERS), "sandbox"),
+        LATER,
     ),
     "molecule": (
         ENVIRONMENT,
@@ -355,20 +363,21 @@ def main() -> int:
     if unknown := [name for name in groups if name not in GROUPS]:
         sys.exit(f"check: {', '.join(unknown)}: expected any of {', '.join(GROUPS)}")
     # what waits for nothing comes first, since much waits for it
-    steps = sorted(dict.fromkeys(step for group in groups for step in GROUPS[group]), key=lambda step: bool(step.after))
+    steps = sorted(dict.fromkeys(step for group in groups for step in GROUPS[group]), key=lambda step: (bool(step.after), step is LATER))
     signal.signal(signal.SIGTERM, end_on_signal)
     for directory in (REPORTS, LOGS):
         directory.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    ours = ["sandbox"] if SANDBOX in steps and not sandbox_is_healthy() else []
+    ours = {"sandbox": ROOT / ".sandbox" / "run"} if SANDBOX in steps and not sandbox_is_healthy() else {}
     if KIND in steps:
-        ours.append("sandbox.kind")
+        ours["sandbox.kind"] = ROOT / ".sandbox" / "kind"
     try:
         total = carry_out(steps, processors_for_the_rest(steps))
     finally:
-        for program in ours:
-            print(f"\n==> python -m {program} down, as it was before", flush=True)
-            run(python("-m", program, "down"))
+        for program, made in ours.items():
+            if made.exists():  # else it was never begun, and its environment may be half made
+                print(f"\n==> python -m {program} down, as it was before", flush=True)
+                run(python("-m", program, "down"))
     counts = [f"{total.failed} failed"] if total.failed else []
     counts.append(f"{total.passed} passed")
     counts += [f"{total.skipped} skipped"] if total.skipped else []

@@ -123,20 +123,25 @@ def test_what_was_started_ends_with_it(check: ModuleType, monkeypatch: pytest.Mo
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("before", "begun"), [(True, True), (False, True), (False, False)])
 def test_the_sandbox_is_left_as_it_was_found(
     check: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     before: bool,
+    begun: bool,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     ended: list[str] = []
+    if begun:
+        (tmp_path / ".sandbox" / "run").mkdir(parents=True)
+    monkeypatch.setattr(check, "ROOT", tmp_path)
     monkeypatch.setattr(check, "run", lambda command: ended.append(command[-1]) or 0)
     monkeypatch.setattr(check, "carry_out", lambda steps, at_once: check.Tally(passed=len(steps) - 1, failed=1))
     monkeypatch.setattr(check, "sandbox_is_healthy", lambda: before)
     monkeypatch.setattr(sys, "argv", ["check.py", "integration"])
     assert check.main() == 1
-    assert ("down" in ended) is not before
+    assert ("down" in ended) is (begun and not before)
     passed = len(check.GROUPS["integration"]) - 1
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"1 failed, {passed} passed in ")
 
