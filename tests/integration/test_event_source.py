@@ -181,6 +181,33 @@ def test_a_gateway_that_does_not_serve_what_the_secret_has_is_told(mesh: Mesh, k
     assert told["handshake"]["host"] == maker.host("shop") and told["proxy"]["proxy"] == INGRESS
 
 
+def test_an_update_that_a_proxy_refuses_is_told(mesh: Mesh, kubeconfig: str, maker: Maker) -> None:
+    """A filter without what it needs, by an EnvoyFilter: istiod passes it on, and Envoy keeps the listener that it had."""
+    write(mesh, maker.secret("shop"), maker.secret("old", age=80 * DAY), gateway(maker, "shop", "old"))
+    limit = {"@type": "type.googleapis.com/envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit", "stat_prefix": maker.mark}
+    patch = {"operation": "INSERT_FIRST", "value": {"name": "envoy.filters.network.local_ratelimit", "typed_config": limit}}
+    broken = {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": maker.mark, "namespace": "istio-system"},
+        "spec": {
+            "workloadSelector": {"labels": {"istio": "ingressgateway"}},
+            "configPatches": [{"applyTo": "NETWORK_FILTER", "match": {"context": "GATEWAY"}, "patch": patch}],
+        },
+    }
+    options = {"kubeconfig": kubeconfig, "credentials": [f"{maker.mark}-*"], "settle": "1s", "handshakes": False}
+    options |= {"proxies": True, "admin_urls": [INGRESS], "proxy_interval": "1s", "events": ["credential_expires", "update_refused"]}
+    with Source(**options) as source:
+        source.wait("credential_expires", maker.name("old"))
+        try:
+            write(mesh, broken)
+            refused = source.wait("update_refused", "")
+        finally:
+            mesh.kubectl("delete", "envoyfilter", maker.mark, "-n", "istio-system", "--ignore-not-found")
+    assert refused["proxy"] == INGRESS and refused["what"].startswith("listener ") and "TokenBucket" in refused["detail"], refused
+    assert [kind for kind, __ in source.told].count("update_refused") == 1, source.told
+
+
 def presented(address: str, host: str) -> bytes:
     """The certificate in DER; empty where there is none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
