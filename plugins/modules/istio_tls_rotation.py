@@ -53,7 +53,7 @@ options:
           type: str
         namespace:
           description:
-            - Namespace of the gateway's workloads (not of the Gateway object). The default is V(istio-system).
+            - "Namespace of the gateway's workloads (not of the Gateway object). Default: V(istio-system)."
           type: str
         layout:
           description:
@@ -64,19 +64,19 @@ options:
           choices: [tls, generic, split]
         certificate:
           description:
-            - The certificate and its chain in PEM format, leaf first.
+            - The certificate and its chain, leaf first, in PEM, or base64 of DER or PKCS#7. It is stored as plain PEM.
           type: str
         certificate_path:
           description:
-            - File with the certificate and its chain in PEM format, leaf first.
+            - File with the certificate and its chain, leaf first. PEM, DER or PKCS#7, with other text around it and in UTF-16, too.
           type: path
         private_key:
           description:
-            - The certificate's private key in PEM format.
+            - The certificate's private key, in PEM, or base64 of DER.
           type: str
         private_key_path:
           description:
-            - File with the certificate's private key in PEM format.
+            - File with the certificate's private key, in PEM or DER.
           type: path
         private_key_passphrase:
           description:
@@ -96,22 +96,22 @@ options:
           type: str
         ca_certificate:
           description:
-            - CA certificates in PEM format that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
+            - CA certificates, in PEM, or base64 of DER or PKCS#7, that clients (at an ingress gateway) or servers (at an egress gateway) are verified with.
             - One that is usable is enough; what is wrong with the others (expired, doubled) is a warning.
             - An expired certificate that Envoy might take in place of a valid one of the same CA is left out, with a warning.
             - A peer's own certificate can stand here as well, to trust that peer alone.
           type: str
         ca_certificate_path:
           description:
-            - File with such CA certificates.
+            - File with such CA certificates, in PEM, DER or PKCS#7.
           type: path
         crl:
           description:
-            - Revocation lists of those CAs in PEM format.
+            - Revocation lists of those CAs, in PEM, or base64 of DER.
           type: str
         crl_path:
           description:
-            - File with revocation lists of those CAs in PEM format.
+            - File with revocation lists of those CAs, in PEM or DER.
           type: path
         ocsp_staple:
           description:
@@ -138,13 +138,13 @@ options:
           choices: [server, client]
         min_remaining:
           description:
-            - The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). The default is V(0d).
+            - "The time that certificates must remain valid at least, for example V(30d), V(12h) or V(1w2d). Default: V(0d)."
             - Of several CAs in O(ca_certificate) one has to; the others are a warning.
           type: str
         not_before_tolerance:
           description:
-            - How far the clocks of this machine and of the CA may be apart. What becomes valid within this time is accepted with a warning
-              that says when; until then peers with the right time refuse it. The default is V(60s).
+            - "How far the clocks of this machine and of the CA may be apart. What becomes valid within this time is accepted with a warning
+              that says when; until then peers with the right time refuse it. Default: V(60s)."
           type: str
         on_invalid:
           description:
@@ -154,7 +154,7 @@ options:
           choices: [fail, warn]
         trust_anchors:
           description:
-            - Root certificates in PEM format with which the chain has to be complete; a chain that is not is an error.
+            - Root certificates, in the forms of O(ca_certificate), with which the chain has to be complete; a chain that is not is an error.
             - Without them, a chain that visibly lacks intermediates is the warning C(chain_unverified). Roots that browsers or this machine
               trust, and those in O(ca_certificate), are known then.
           type: str

@@ -73,6 +73,17 @@ def test_a_module_is_documented(path: Path) -> None:
     assert path.stem in used and used <= {module.stem for module in MODULES}
 
 
+def test_a_rotation_describes_what_a_credential_has_in_the_same_words() -> None:
+    """They are read by the same code. Labels and annotations are a credential's own there, and a rotation's here."""
+    rotation, credential = (
+        told_by(ROOT / "plugins" / "modules" / f"{module}.py")["DOCUMENTATION"]["options"][of]["suboptions"]
+        for module, of in (("istio_tls_rotation", "rotations"), ("istio_tls_credential", "credentials"))
+    )
+    shared = rotation.keys() & credential.keys() - {"labels", "annotations"}
+    assert len(shared) > 20
+    assert {name: rotation[name]["description"] for name in shared} == {name: credential[name]["description"] for name in shared}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_modules_examples_use_options_that_there_are(path: Path) -> None:
     told = told_by(path)
