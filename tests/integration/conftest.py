@@ -20,6 +20,7 @@ import pytest
 import yaml
 from ansible_collections.meshops.istio.sandbox import layout
 
+from . import warm_ansible
 from .gateway_api_crds import installed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,11 +95,9 @@ class Mesh:
             "ANSIBLE_NOCOLOR": "1",
             **environment,
         }
-        done = subprocess.run(
-            ["ansible-playbook", str(path), *arguments], env=env, cwd=self.scratch, text=True, capture_output=True, timeout=600, check=False
-        )
+        done = warm_ansible.run(["ansible-playbook", str(path), *arguments], env, self.scratch, 600)
         lines = record.read_text().splitlines() if record.exists() else []
-        return Run(done.returncode, done.stdout + done.stderr, [json.loads(line) for line in lines])
+        return Run(done.returncode, done.output, [json.loads(line) for line in lines])
 
     def task(self, module: str, arguments: dict[str, Any], *flags: str, **more: Any) -> Run:
         """Runs one task."""

@@ -1,31 +1,25 @@
 # Copyright (c) 2026 The meshops.istio developers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A module as a process of its own, as Ansible runs it, without ansible-playbook around it: to be signalled, raced, and timed.
-
-To start Python and to import what a module needs takes a second; so one process imports everything once, and forks for every run.
-"""
+"""A module as a process of its own, as Ansible runs it, without ansible-playbook around it: to be signalled, raced, and timed."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import functools
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .forker import Forker
+
 ROOT = Path(__file__).resolve().parents[2]
 
-_FORKER = r"""
-import importlib, json, os, signal, sys
+_PROGRAM = r"""
+import importlib
 import cryptography.x509, cryptography.hazmat.primitives.serialization.pkcs12, kubernetes.client.rest, kubernetes.config
 from ansible.module_utils.testing import patch_module_args
 
@@ -35,9 +29,6 @@ for name in ("istio_tls_credential", "ingress_tls_gateway", "egress_mtls_origina
 
 
 def run(order):
-    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for number in (1, 2):
-        os.dup2(output, number)
     for name, value in order["settings"].items():
         module, __, attribute = name.rpartition(".")
         module = importlib.import_module(package + "module_utils." + module)
@@ -46,47 +37,15 @@ def run(order):
     module = importlib.import_module(package + "modules." + order["module"])
     with patch_module_args(order["arguments"]):
         module.main()
-
-
-def supervise(order):
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    pid = os.fork()
-    if not pid:
-        return run(order)
-    print(pid, flush=True)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with open(order["output"] + ".tmp", "w") as file:
-        file.write(str(code))
-    os.rename(order["output"] + ".tmp", order["output"] + ".code")
-    os._exit(0)
-
-
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-while line := sys.stdin.readline():
-    if not os.fork():
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        supervise(json.loads(line))
-        break
 """
 
 
 @functools.cache
-def _forker() -> tuple[subprocess.Popen[str], Path]:
+def _forker() -> Forker:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("K8S_AUTH_") and name != "KUBECONFIG"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / ".venv" / "collections"), environment.get("PYTHONPATH", "")])
     environment["NO_PROXY"] = environment["no_proxy"] = "127.0.0.1"
-    process = subprocess.Popen(
-        [sys.executable, "-c", _FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
-    )
-    directory = tempfile.TemporaryDirectory(prefix="meshops-tests-")
-
-    @atexit.register
-    def stop() -> None:
-        process.kill()
-        process.wait()
-        directory.cleanup()
-
-    return process, Path(directory.name)
+    return Forker(sys.executable, _PROGRAM, environment)
 
 
 @dataclass
@@ -125,41 +84,24 @@ class Running:
     def __init__(
         self, module: str, arguments: dict[str, Any], *, check: bool = False, diff: bool = False, settings: dict[str, Any] | None = None
     ) -> None:
-        forker, directory = _forker()
         self.started = time.monotonic()
-        self.output = directory / os.urandom(8).hex()
-        order = {
-            "module": module,
-            "arguments": {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff},
-            "settings": settings or {},
-            "output": str(self.output),
-        }
-        assert forker.stdin and forker.stdout
-        forker.stdin.write(json.dumps(order) + "\n")
-        forker.stdin.flush()
-        self.pid = int(forker.stdout.readline())
+        given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff}
+        self._forked = _forker().start(module=module, arguments=given, settings=settings or {})
 
     @property
     def has_ended(self) -> bool:
-        return Path(f"{self.output}.code").exists()
+        return self._forked.has_ended
 
     def send(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        self._forked.send(number)
 
     def wait(self, seconds: float = 120.0) -> int:
-        deadline = time.monotonic() + seconds
-        while not self.has_ended:
-            if time.monotonic() > deadline:
-                self.send(signal.SIGKILL)
-                raise AssertionError(f"the module did not end within {seconds:.0f} s: {self.output.read_text()}")
-            time.sleep(0.01)
-        return int(Path(f"{self.output}.code").read_text())
+        return self._forked.wait(seconds)
 
     def finish(self, seconds: float = 120.0) -> Finished:
         code = self.wait(seconds)
         taken = time.monotonic() - self.started
-        text = self.output.read_text()
+        text = self._forked.output
         lines = [line for line in text.splitlines() if line.startswith("{")]
         assert lines, text
         return Finished(json.loads(lines[-1]), code, taken, text)
