@@ -42,11 +42,14 @@ _METADATA = ("labels", "annotations")
 
 def told(given: Any, spec: Spec) -> Any:
     """The arguments as they may be shown: no value of an option that does not exist or takes a secret, no login, no key."""
+    return _told(given, _by_name(spec))
+
+
+def _told(given: Any, options: Mapping[str, Mapping[str, Any]]) -> Any:
     if isinstance(given, list):
-        return [told(inner, spec) for inner in given]
+        return [_told(inner, options) for inner in given]
     if not isinstance(given, Mapping):
         return MASK if isinstance(given, str) else given  # a text in a dictionary's place: whichever options are in it
-    options = _by_name(spec)
     return {name: _told_option(str(name), value, options.get(name)) for name, value in given.items()}
 
 
@@ -118,15 +121,18 @@ def _names(spec: Spec) -> Iterator[str]:
 
 
 def _found(given: Any, spec: Spec) -> Iterator[str]:
+    yield from _found_among(given, _by_name(spec))
+
+
+def _found_among(given: Any, options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     if isinstance(given, list):
         for inner in given:
-            yield from _found(inner, spec)
+            yield from _found_among(inner, options)
     elif isinstance(given, str):
         yield from _misplaced(given)
         pairs = _pairs(given)
-        yield from _found(pairs, spec) if pairs else (given,)
+        yield from _found_among(pairs, options) if pairs else (given,)
     elif isinstance(given, Mapping):
-        options = _by_name(spec)
         for name, value in given.items():
             if not str(name).startswith("_ansible"):
                 yield from _found_in_option(str(name), value, options.get(name))

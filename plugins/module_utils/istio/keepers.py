@@ -214,6 +214,8 @@ _TOOLS = (
 def keepers(secret: Manifest | None, managers: Collection[str] = ()) -> tuple[Keeper, ...]:
     """Every tool that keeps a live Secret. `managers` are the field managers that set its data."""
     metadata: Manifest = (secret or {}).get("metadata") or {}
+    if not _has_signs(metadata, managers):  # nearly every Secret, of which a list has thousands
+        return ()
     found = [keeper for tool in _TOOLS for keeper in _signs(tool, metadata, managers)]
     if any(keeper.tool == "Flux" for keeper in found):  # which installs its charts with Helm
         found = [keeper for keeper in found if keeper.tool != "Helm"]
@@ -230,6 +232,16 @@ def keepers(secret: Manifest | None, managers: Collection[str] = ()) -> tuple[Ke
         if owner.get("controller") and owner.get("name") not in known and not found
     ]
     return tuple(found)
+
+
+_MARKS = tuple(mark.removesuffix("*") for tool in _TOOLS for mark in (*tool.annotations, *tool.labels))
+_MANAGERS = tuple(manager for tool in _TOOLS for manager in tool.managers)
+
+
+def _has_signs(metadata: Manifest, managers: Collection[str]) -> bool:
+    """Whether there is anything that a tool may have left; where there is not, no tool has."""
+    marks = (*(metadata.get("annotations") or ()), *(metadata.get("labels") or ()))
+    return bool(_owners(metadata)) or any(mark.startswith(_MARKS) for mark in marks) or any(one.startswith(_MANAGERS) for one in managers)
 
 
 def _signs(tool: _Tool, metadata: Manifest, managers: Collection[str]) -> Iterator[Keeper]:
