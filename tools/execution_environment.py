@@ -155,8 +155,9 @@ def make(python: str, core: Sequence[str], requirements: str, scratch: Path) -> 
     limits.write_text("\n".join(constraints()))
     asked.write_text(requirements)
     pip = [DIRECTORY / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
-    run(*pip, "install", "--quiet", "--constraint", limits, *core)
-    run(*pip, "install", "--quiet", "--constraint", limits, "--requirement", asked)
+    quickly = ("--quiet", "--no-compile", "--constraint", limits)
+    run(*pip, "install", *quickly, *core)
+    run(*pip, "install", *quickly, "--requirement", asked)
     run(*pip, "check")
     stamp.write_text(wanted)
 
