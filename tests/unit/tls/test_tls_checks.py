@@ -8,9 +8,11 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1180,6 +1182,20 @@ def test_all_is_found_at_once(kit: Kit) -> None:
         "cn_only",
         "host_not_covered",
     }
+
+
+def test_a_chain_as_deep_as_nobody_has_it(kit: Kit, tmp_path: Path) -> None:
+    """OpenSSL goes a hundred certificates up, and so does Envoy: none of them is called a stranger."""
+    chain = [kit.pki.issue("CA 0", kit.root, ca=True, key="P-256")]
+    for number in range(1, 30):
+        chain.insert(0, kit.pki.issue(f"CA {number}", chain[0], ca=True, key="P-256"))
+    leaf = kit.pki.issue("a.example.com", chain[0])
+    files = {"root": kit.root.pem, "between": b"".join(each.pem for each in chain), "leaf": leaf.pem}
+    for name, pem in files.items():
+        (tmp_path / name).write_bytes(pem)
+    command = ["openssl", "verify", "-attime", str(int(NOW.timestamp())), "-CAfile", "root", "-untrusted", "between", "leaf"]
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+    assert kit.server(leaf, *chain) == ()
 
 
 def test_a_thousand_pairs_take_about_a_second(kit: Kit) -> None:
