@@ -131,6 +131,21 @@ _TOOLS = (
         labels=("kubed.appscode.com/origin*",),
     ),
     _Tool(
+        "ClusterSecret",
+        "a ClusterSecret",
+        "when it next looks at the ClusterSecret, and in new namespaces",
+        "change the ClusterSecret, which it copies",
+        annotations=("clustersecret.io/created-by",),
+    ),
+    _Tool(
+        "Doppler",
+        "a DopplerSecret",
+        "within a minute, when it next compares the two",
+        "change what is in Doppler",
+        group="secrets.doppler.com",
+        annotations=("secrets.doppler.com/version",),
+    ),
+    _Tool(
         "Hierarchical Namespaces",
         "the Secret of a parent namespace",
         "at once, or refuses it",
@@ -176,6 +191,13 @@ _TOOLS = (
         "change it in the repository, or annotate the Secret with configmanagement.gke.io/managed: disabled",
         annotations=("configmanagement.gke.io/managed", "configsync.gke.io/*"),
         managers=("configsync",),
+    ),
+    _Tool(
+        "an inventory's applier",
+        "an inventory",
+        "when it next applies that",
+        "change it where the inventory is defined (kpt, GitLab's agent, Talos)",
+        annotations=("config.k8s.io/owning-inventory",),
     ),
     _Tool(
         "kapp",
@@ -294,6 +316,8 @@ def _is_excepted(tool: _Tool, metadata: Manifest) -> bool:
         return bool(tracked) and not str(tracked).endswith(f"/Secret:{metadata.get('namespace')}/{metadata.get('name')}")
     if tool.name == "Config Sync":
         return annotations.get("configmanagement.gke.io/managed") == "disabled"
+    if tool.name == "an inventory's applier":  # Config Sync is one, and says more by its own signs
+        return "configmanagement.gke.io/managed" in annotations
     if tool.name == "Flux":
         setting = str(annotations.get("kustomize.toolkit.fluxcd.io/ssa")).lower()
         return annotations.get("kustomize.toolkit.fluxcd.io/reconcile") == "disabled" or setting in ("ignore", "ifnotpresent")
