@@ -149,6 +149,14 @@ def clients_without_proxy(case: Case) -> Iterator[Found]:
     path, view = case.path, case.view
     for client in path.clients if path.asked else [place for place in path.viewers if view.has_pods(place)]:
         labels = view.labels_of(client)
+        if labels is None and path.asked and not path.prevent_bypass and view.snapshot.knows(NAMESPACE, "", client):
+            yield case.found(  # with prevent_bypass an object is made there, and its absence is told as any other's
+                "clients_without_sidecar",
+                (NAMESPACE.ref("", client), "metadata.name", f"client_namespaces: {client}"),
+                f"there is no namespace {client}, and so no client in it",
+                f"correct the name, or make the namespace and label it (kubectl label namespace {client} {INJECTION}=enabled)",
+                "warning",
+            )
         if labels is None or view.has_proxies(client) is not False:
             continue
         kind = dataplane(labels)

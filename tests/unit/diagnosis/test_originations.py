@@ -460,6 +460,13 @@ def test_every_rule_about_ways_through_egress_gateways_has_its_case() -> None:
 # --- closer looks at some of the rules
 
 
+def test_clients_of_a_namespace_that_is_not_there() -> None:
+    (found,) = check(Given({"client_namespaces": ["shop"]}, {"namespaces": {"shop": None}})).problems
+    assert (found.code, found.severity) == ("clients_without_sidecar", "warning")
+    assert "there is no namespace shop" in found.message and "correct the name" in found.remedy
+    assert check(Given({"client_namespaces": ["shop"]}, {"namespaces": {}})).problems == ()  # not read
+
+
 def labelled_entry(**labels: str) -> dict[str, Any]:
     made = owned(entry("nginx", "{hosts: [nginx.example.com], ports: [{number: 80, protocol: HTTP}, {number: 443, protocol: HTTPS}]}"))
     return {**made, "metadata": {**made["metadata"], "labels": {**made["metadata"]["labels"], **labels}}}
