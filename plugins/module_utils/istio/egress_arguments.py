@@ -169,7 +169,7 @@ def _check_together(reader: Reader, prefix: str, origination: Origination) -> No
 def _host(reader: Reader, where: str, given: str) -> str:
     """The host as objects hold it."""
     host = read(given)
-    if "*" in given:
+    if "*" in ((host.instead or given) if isinstance(host, NoHost) else host):
         reader.wrong(
             "wildcard_host",
             where,

@@ -79,6 +79,8 @@ def read(text: str) -> str | NoHost:
 
 def _more_than_a_host(text: str) -> NoHost | None:
     """What people take along from a browser, a configuration file or another option."""
+    if behind := _behind_a_namespace(text):
+        return NoHost("it holds a namespace, which only the hosts of a Gateway take", behind)
     beginning = _URL.match(text)
     rest = text[beginning.end() :] if beginning else text
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
@@ -100,6 +102,15 @@ def _more_than_a_host(text: str) -> NoHost | None:
         return None
     meant = read(host) if host else NoHost("")
     return NoHost(why, meant if isinstance(meant, str) else None)
+
+
+def _behind_a_namespace(text: str) -> str | None:
+    """The host in `namespace/shop.example.com`, `*/...` or `./...`, as a Gateway's hosts may be written. A path behind a host is none."""
+    namespace, __, rest = text.partition("/")
+    if "." not in rest or "/" in rest or not (namespace in ("*", ".") or (_LABEL.fullmatch(namespace) and namespace != "localhost")):
+        return None
+    host = read(rest)
+    return host if isinstance(host, str) else None
 
 
 def _ascii(text: str) -> str | NoHost:

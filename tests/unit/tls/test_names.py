@@ -62,6 +62,7 @@ REFUSED = {
     "shop.example.com/path": ("path", "shop.example.com"),
     "shop.example.com/": ("path", "shop.example.com"),
     "user@shop.example.com": ("user name", "shop.example.com"),
+    "10.0.0.0/8": ("path", "10.0.0.0"),
     "shop.example.com, api.example.com": ("space", None),
     "shop.example.com,api.example.com": ("comma", None),
     "shop .example.com": ("space", None),
@@ -91,6 +92,21 @@ REFUSED = {
 def test_a_host_is_read(written: str, expected: str) -> None:
     assert names.read(written) == expected
     assert names.read(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("istio-system/Shop.example.com", "shop.example.com"),
+        ("*/shop.example.com", "shop.example.com"),
+        ("./*.example.com", "*.example.com"),
+        ("shop/münchen.example", "xn--mnchen-3ya.example"),
+    ],
+)
+def test_a_gateways_form_with_a_namespace_is_no_path(written: str, meant: str) -> None:
+    found = names.read(written)
+    assert isinstance(found, names.NoHost)
+    assert "it holds a namespace" in found.why and found.instead == meant
 
 
 @pytest.mark.parametrize("written", REFUSED)
