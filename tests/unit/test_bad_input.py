@@ -196,7 +196,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         c(certificate="@key", private_key="@certificate"),
         [
             "2 problems, nothing was changed",
-            "certificate: expected certificates only, found a private key too",
+            "certificate: expected PEM certificates, found a private key alone",
             "private_key: expected a private key",
         ],
     ),
@@ -307,7 +307,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         c(ca_certificate="@expired"),
         ["ca_certificate: expected a CA that is valid, found that CN=a.example.com expired on 2026-12-31", "Renew the CA's certificate"],
     ),
-    "a key as trust anchor": (CREDENTIAL, c(trust_anchors="@key"), ["trust_anchors: expected certificates only, found a private key"]),
+    "a key as trust anchor": (CREDENTIAL, c(trust_anchors="@key"), ["trust_anchors: expected PEM certificates, found a private key alone"]),
     "an expired CRL": (
         CREDENTIAL,
         c(ca_certificate="@ca", crl="@expired crl"),

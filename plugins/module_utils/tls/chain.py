@@ -57,6 +57,9 @@ def _read(data: bytes, where: str, unread: Callable[[Block, bool], tuple[str, st
     blocks, defects = scan(data)
     if any(block.label in PRIVATE_KEY_LABELS for block in blocks):
         line = next(block.line for block in blocks if block.label in PRIVATE_KEY_LABELS)
+        if all(block.label in PRIVATE_KEY_LABELS for block in blocks) and not defects:
+            message, remedy = f"expected PEM certificates, found a private key alone (line {line})", "Look whether the files were mixed up"
+            raise rejected("private_key_in_certificate", where, message, remedy)
         raise rejected(
             "private_key_in_certificate",
             where,

@@ -28,7 +28,7 @@ _BASE64 = re.compile(rb"M[A-P][A-Za-z0-9+/]{30,}={0,2}")
 
 def certificates_as_pem(data: bytes, *, key: bytes | None = None) -> bytes:
     """Certificates from PEM, DER, PKCS#7 or base64. `key` is what was given as the private key: where the same key stands among the
-    certificates, as in one file that is given as both, it is left out here."""
+    certificates, as in one file that is given as both, it is left out here. A key alone stays, for the reader to name."""
     if len(data) > LARGEST:
         return data
     text = _plain(data)
@@ -41,7 +41,7 @@ def certificates_as_pem(data: bytes, *, key: bytes | None = None) -> bytes:
     blocks, defects = scan(text)
     given = {block.body for block in scan(_plain(key))[0] if block.label in PRIVATE_KEY_LABELS} if key and not defects else set()
     kept = [block for block in blocks if block.label not in PRIVATE_KEY_LABELS or block.body not in given]
-    if defects or (len(kept) == len(blocks) and not any(_is_bundle(block) or _has_more(block) for block in kept)):
+    if defects or not kept or (len(kept) == len(blocks) and not any(_is_bundle(block) or _has_more(block) for block in kept)):
         return text
     return b"".join((_pkcs7(block.der()) if _is_bundle(block) else _certificate(block)) or _block(block) for block in kept)
 

@@ -93,7 +93,7 @@ def scan(data: bytes) -> tuple[tuple[Block, ...], tuple[str, ...]]:
         line_start = max(line_start, data.rfind(b"\n", counted, at) + 1)
         counted = at
         if at != line_start:
-            defects.append(_off_the_line(data[max(line_start, at - 1024) : at], line))
+            defects.append(_off_the_line(data[max(line_start, at - 1024) : at], match[2], line))
             start = None
             continue
         label = _LABEL.fullmatch(match[2])
@@ -134,14 +134,14 @@ def _truncated(number: int, label: str, line: int) -> str:
     return f"block {number} ({label}, line {line}) is truncated: it has no END line"
 
 
-def _off_the_line(before: bytes, line: int) -> str:
+def _off_the_line(before: bytes, rest: bytes, line: int) -> str:
     if before.strip() == b"":
         return f"the PEM boundary in line {line} is indented, which Envoy does not read"
     if before.endswith(b"\r"):
         return f"the lines end in a bare carriage return before the boundary in line {line}, which Envoy does not read"
     if not any(letter.isprintable() and not letter.isspace() for letter in before.decode("utf-8", "replace")):
         return f"invisible characters stand before the PEM boundary in line {line}"
-    if b"\\n" in before:
+    if b"\\n" in before or b"\\n" in rest:
         return f"line {line} holds the two characters \\n where line ends belong"
     return f"the PEM boundary in line {line} does not stand at the line's beginning"
 
@@ -162,13 +162,24 @@ def identify(data: bytes) -> Found:
         return Found("a text encrypted by Ansible Vault", "Give it as content through a lookup that decrypts it, or decrypt the file first")
     if b"-----BEGIN" in data or b"-----END" in data:
         return _blocks(data)
-    if text.startswith(b"LS0tLS1CRUdJTi"):
-        return Found("PEM that is encoded in Base64 once more, as in a Secret's data", "Decode it first (b64decode)")
+    for begins, what, remedy in _ENCODED:
+        if text.startswith(begins):
+            return Found(what, remedy)
     return (
         _binary(data, text)
         or _text(text)
         or Found("neither PEM nor any other known format", "Give the file in PEM: text with -----BEGIN ...----- lines")
     )
+
+
+_ENCODED = (
+    # how it begins, what it is, what to do
+    (b"LS0tLS1CRUdJTi", "PEM that is encoded in Base64 once more, as in a Secret's data", "Decode it first (b64decode)"),
+    (b"TFMwdExTMUNSVWRK", "PEM that is encoded in Base64 twice", "Decode it twice (b64decode), and look who encoded a Secret's data again"),
+    (b"\x1f\x8b", "a file that is compressed (gzip)", "Unpack it first: gunzip, or tar -xzf"),
+    (b"PK\x03\x04", "a ZIP archive", "Unpack it first, and give the file in it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it first, and give the file in it"),
+)
 
 
 def _encoding(data: bytes) -> Found | None:
@@ -216,6 +227,8 @@ def _text(text: bytes) -> Found | None:
     for words, what, remedy in _FIRST_WORDS:
         if head.startswith(words):
             return Found(what, remedy)
+    if head.startswith(b"{") and b'"kty"' in head:
+        return Found("a key or certificate as JSON Web Key", "Export it in PEM where it was made")
     if b"ENC[" in text and b"sops" in text:
         return Found(
             "a file encrypted by SOPS", "Give its content through the lookup community.sops.sops, or decrypt the file first (sops decrypt)"

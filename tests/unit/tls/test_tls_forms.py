@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +95,12 @@ def test_another_key_stays_to_be_refused(pki: Pki, root: Issued) -> None:
             read_chain(forms.certificates_as_pem(combined, key=key), where="w")
 
 
+def test_a_key_in_place_of_the_certificates_is_named(pki: Pki) -> None:
+    key = key_pem(pki.key("P-256"))
+    with pytest.raises(Rejected, match="found a private key alone"):
+        read_chain(forms.certificates_as_pem(key, key=key), where="w")
+
+
 def test_nothing_is_changed_without_need(root: Issued, intermediate: Issued) -> None:
     for data in (
         root.pem,
@@ -142,6 +150,12 @@ ODD_FILES: dict[str, tuple[Callable[[str], bytes], str]] = {
     "PGP": (lambda text: text.replace("CERTIFICATE", "PGP MESSAGE").encode(), "encrypted by PGP"),
     "PuTTY": (lambda __: b"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n", "puttygen"),
     "a Secret": (lambda __: b"apiVersion: v1\nkind: Secret\ndata:\n  tls.crt: LS0t\n", "the manifest of a Secret"),
+    "a JSON document": (lambda text: json.dumps({"certificate": text}).encode(), r"line 1 holds the two characters \n"),
+    "a text in quotes": (lambda text: json.dumps(text).encode(), r"line 1 holds the two characters \n"),
+    "Base64 twice": (lambda text: base64.b64encode(base64.b64encode(text.encode())), "Base64 twice"),
+    "gzip": (lambda text: gzip.compress(text.encode()), "compressed (gzip)"),
+    "ZIP": (lambda __: b"PK\x03\x04\x14\0\0\0", "a ZIP archive"),
+    "a JSON Web Key": (lambda __: b'{"kty": "EC", "crv": "P-256", "x": "a", "y": "b", "d": "c"}', "JSON Web Key"),
     "a public key of SSH": (lambda __: b"ssh-rsa AAAAB3Nza me@example\n", "a public key of SSH"),
 }
 
