@@ -325,4 +325,12 @@ RULES = (
         "Peers refuse a certificate with it; some only where OpenSSL knows it and Envoy does not.",
         _AGAIN,
     ),
+    _row(
+        61,
+        "name_with_final_dot",
+        "warning",
+        "The certificate's name for the host ends in a dot",
+        "Go, and what lets OpenSSL compare names, refuse it for that host.",
+        _AGAIN,
+    ),
 )

@@ -91,7 +91,8 @@ def check_server_pair(
     Codes: key_mismatch, chain_order, chain_duplicate, chain_contains_unrelated, chain_broken_signature, chain_incomplete, chain_unverified,
     expired_not_needed, key_identifier_mismatch, trust_anchor_expired, ca_is_no_ca, path_too_long, name_constraints_violated, expired,
     not_yet_valid, expires_soon, wrong_key_usage, wrong_extended_key_usage, leaf_is_ca, key_unsupported, key_too_new, key_rarely_accepted,
-    ca_key_weak, weak_signature, signature_rarely_accepted, critical_extension, serial_not_positive, lifetime_too_long, host_invalid, host_not_covered, cn_only.
+    ca_key_weak, weak_signature, signature_rarely_accepted, critical_extension, serial_not_positive, lifetime_too_long, host_invalid, host_not_covered,
+    name_with_final_dot, cn_only.
     """
     if not chain:
         return _empty(where)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ..problems import Problem
 from .certificate_checks import error, listed, warning
 from .material import Certificate
-from .names import NoHost, address, common_name_covers, covers, read, shown, split_namespace
+from .names import NoHost, address, common_name_covers, covers, pattern_covers, read, shown, split_namespace
 
 
 def check_hosts(leaf: Certificate, hosts: Iterable[str], where: str) -> Iterator[Problem]:
@@ -34,6 +34,19 @@ def check_hosts(leaf: Certificate, hosts: Iterable[str], where: str) -> Iterator
             )
         elif name != "*" and not covers(host, leaf) and not (nameless and common_name_covers(host, leaf)):
             yield _not_covered(name, leaf, where)
+        elif (fitting := [each for each in leaf.dns_names if pattern_covers(each, name)]) and all(each.endswith(".") for each in fitting):
+            yield _with_dot(name, fitting[0], where)
+
+
+def _with_dot(name: str, found: str, where: str) -> Problem:
+    """RFC 5280 (4.2.1.6) wants names without: OpenSSL (X509_check_host) and Go compare the dot too, curl and browsers do not."""
+    return warning(
+        "name_with_final_dot",
+        where,
+        f"expected a name without a final dot for {name}, found only {found}; many clients (Go, Python, and all that let OpenSSL compare) refuse such a "
+        "certificate, curl takes it",
+        f"Issue the certificate again with subjectAltName DNS:{found.removesuffix('.')}",
+    )
 
 
 def _not_covered(name: str, leaf: Certificate, where: str) -> Problem:

@@ -595,6 +595,14 @@ CASES: list[tuple[str, Callable[[Kit], tuple[Problem, ...]], list[str], list[str
         [],
         ["it is a URL", "Write httpbin.example.com"],
     ),
+    (
+        "a name that ends in a dot",
+        lambda k: k.server(k.issue(dns=("a.example.com.",)), hosts=["a.example.com"]),
+        [],
+        ["name_with_final_dot"],
+        ["DNS:a.example.com"],
+    ),
+    ("the same without, too", lambda k: k.server(k.issue(dns=("a.example.com.", "*.example.com")), hosts=["a.example.com"]), [], [], []),
     ("common name only", lambda k: k.server(k.issue(dns=())), [], ["cn_only"], ["many clients", "a.example.com"]),
     ("common name only, the host", lambda k: k.server(k.issue(dns=()), hosts=["a.example.com"]), [], ["cn_only"], []),
     ("common name only, another host", lambda k: k.server(k.issue(dns=()), hosts=["b.example.com"]), ["host_not_covered"], ["cn_only"], []),
@@ -1182,6 +1190,17 @@ def test_all_is_found_at_once(kit: Kit) -> None:
         "cn_only",
         "host_not_covered",
     }
+
+
+@pytest.mark.parametrize("name", ["a.example.com", "a.example.com.", "*.example.com."])
+def test_a_name_with_a_final_dot_is_one_that_openssl_refuses(kit: Kit, tmp_path: Path, name: str) -> None:
+    leaf = kit.issue(dns=(name,))
+    (tmp_path / "leaf").write_bytes(leaf.pem)
+    asked = ["openssl", "x509", "-in", "leaf", "-noout", "-checkhost", "a.example.com"]
+    told = subprocess.run(asked, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    warned = [problem.code for problem in kit.server(leaf, hosts=["a.example.com"])]
+    assert ("does NOT match" in told) == (warned == ["name_with_final_dot"]), told
+    assert warned == [] or name.endswith(".")
 
 
 def test_a_chain_as_deep_as_nobody_has_it(kit: Kit, tmp_path: Path) -> None:
