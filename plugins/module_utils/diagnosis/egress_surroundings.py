@@ -163,19 +163,25 @@ def clients_without_proxy(case: Case) -> Iterator[Found]:
         place = (NAMESPACE.ref("", client), "metadata.labels", f"client_namespaces: {client}")
         if kind == "ambient":
             yield from _without_waypoint(case, client)
-        elif kind in ("none", "pods decide"):
-            found = (
-                f"its label {INJECTION}={labels[INJECTION]} forbids it"
-                if kind == "none"
-                else f"it has neither {INJECTION}=enabled nor {REVISION}"
-            )
-            yield case.found(
-                "clients_without_sidecar",
-                place,
-                f"pods in {client} get no sidecar ({found}, and none of its pods has one): requests go past the gateway, unencrypted",
-                f"label the namespace (kubectl label namespace {client} {INJECTION}=enabled --overwrite) and restart its pods",
-                "warning",
-            )
+        elif kind != "sidecar" or view.has_pods(client):
+            yield case.found("clients_without_sidecar", place, *_without_sidecar(client, kind, labels), "warning")
+
+
+def _without_sidecar(client: str, kind: str, labels: Mapping[str, str]) -> tuple[str, str]:
+    """Why no pod of a namespace has one, and what to do."""
+    label = f"label the namespace (kubectl label namespace {client} {INJECTION}=enabled --overwrite) and restart its pods"
+    restart = f"restart the pods (kubectl rollout restart deployment -n {client})"
+    if kind == "none":
+        found, remedy = f"its label {INJECTION}={labels[INJECTION]} forbids it, and none of its pods has one", label
+    elif kind == "pods decide":
+        found, remedy = f"it has neither {INJECTION}=enabled nor {REVISION}, and none of its pods has one", label
+    elif labels.get(INJECTION) == "enabled":
+        found, remedy = f"it is labelled {INJECTION}=enabled, and yet none of its pods has one: they may be older than the label", restart
+    else:
+        revision = labels[REVISION]
+        found = f"it is labelled {REVISION}={revision}, and yet none of its pods has one: no istiod may have that revision, or they are older than the label"
+        remedy = f"look for the revision {revision} (istioctl tag list; kubectl get mutatingwebhookconfigurations), and {restart}"
+    return f"pods in {client} have no sidecar ({found}): requests go past the gateway, unencrypted", remedy
 
 
 def _service_entry(case: Case) -> tuple[str, dict[str, str], Mapping[str, str]]:

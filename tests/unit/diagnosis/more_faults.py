@@ -118,6 +118,15 @@ MORE: dict[str, tuple[list[Manifest], list[str]]] = {
         changed(changed(EGRESS_SET, "Pod", "sleep", spec__containers=[{"name": "sleep"}]), "Namespace", "default", metadata__labels={}),
         ["clients_without_sidecar"],
     ),
+    "clients without a sidecar, whose revision nobody has": (
+        changed(
+            changed(EGRESS_SET, "Pod", "sleep", spec__containers=[{"name": "sleep"}]),
+            "Namespace",
+            "default",
+            metadata__labels={"istio.io/rev": "1-99"},
+        ),
+        ["clients_without_sidecar"],
+    ),
     "malformed_object": (changed(INGRESS_SET, "VirtualService", "httpbin", spec__exportTo="*"), ["malformed_object"]),
     # what the list of failure modes does not have; by the code that is expected
     "port_conflict": ([*INGRESS_SET, *second(**HTTP, **OLDEST)], ["port_conflict"]),
