@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import trustme
 
 from .conftest import Mesh, Pair
 
@@ -264,3 +267,20 @@ def test_on_invalid_warn_writes_all_the_same(mesh: Mesh, issue: Issue, credentia
     run = mesh.task("istio_tls_credential", {"name": credential_name, **pair.paths, "hosts": ["c.example.com"], "on_invalid": "warn"}).ok()
     assert "host_not_covered" in [warning["code"] for warning in run.results()[0]["credentials"][0]["warnings"]]
     assert data_of(mesh, credential_name)
+
+
+def test_a_ca_whose_clock_is_ahead(mesh: Mesh, credential_name: str, tmp_path: Path) -> None:
+    """Written, and looked at, by the same tolerance."""
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=10)
+    leaf = trustme.CA().issue_cert("a.example.com", not_before=soon, not_after=soon + datetime.timedelta(days=90))
+    pair = Pair(tmp_path / "crt", tmp_path / "key", tmp_path / "ca")
+    leaf.cert_chain_pems[0].write_to_path(str(pair.certificate_path))
+    leaf.private_key_pem.write_to_path(str(pair.private_key_path))
+    present = {"name": credential_name, **pair.paths}
+    assert codes(mesh.task("istio_tls_credential", present)) == ["not_yet_valid"]
+    assert data_of(mesh, credential_name) is None
+    mesh.task("istio_tls_credential", {**present, "not_before_tolerance": "1h"}).ok()
+    info = {"name": credential_name}
+    for tolerance, severity in ({}, "error"), ({"not_before_tolerance": "1h"}, "warning"):
+        (found,) = mesh.task("istio_tls_credential_info", {**info, **tolerance}).ok().results()
+        assert [(one["code"], one["severity"]) for one in found["credentials"][0]["problems"]] == [("not_yet_valid", severity)]
