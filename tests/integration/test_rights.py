@@ -162,6 +162,19 @@ def test_a_login_may_not_make_itself_another_account(mesh: Mesh, credential_name
     mesh.kubectl("create", "-f", "-", stdin=secret("istio-system", credential_name, "Opaque"), login="operator")
 
 
+def test_a_login_may_not_add_a_cluster_to_the_mesh(mesh: Mesh, credential_name: str) -> None:
+    """Without the policy istiod takes the Secret for a further cluster's, under whatever name it is (`Add cluster` in its log)."""
+    remote = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": credential_name, "namespace": "istio-system"}, "type": "Opaque"}
+    labelled = yaml.safe_dump({**remote, "metadata": {**remote["metadata"], "labels": {"istio/multiCluster": "true"}}})
+    for command in (("create",), ("apply", "--server-side")):
+        assert "a further cluster of the mesh" in mesh.kubectl(*command, "-f", "-", stdin=labelled, check=False, login="operator")
+    assert mesh.get("secret", "istio-system", credential_name) is None
+    mesh.kubectl("create", "-f", "-", stdin=yaml.safe_dump(remote), login="operator")
+    label = ("label", "secret", credential_name, "-n", "istio-system")
+    assert "a further cluster of the mesh" in mesh.kubectl(*label, "istio/multiCluster=true", check=False, login="operator")
+    mesh.kubectl(*label, "a=b", login="operator")
+
+
 POD_SPEC: dict[str, Any] = {
     "serviceAccountName": "gateway",
     "volumes": [{"name": "old", "hostPath": {"path": "/etc/ssl"}}],
