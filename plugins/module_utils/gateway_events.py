@@ -13,19 +13,20 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .cluster.client import Cluster, ClusterError, connect
+from .cluster.client import Cluster, ClusterError, ConfigurationError, connect
 from .cluster.watch import Change, Watcher
 from .cluster.workloads import find_workloads
 from .events.memory import Memory, memory_of
 from .events.occasions import event
-from .events.options import Settings, settings_of
+from .events.options import SPEC, Settings, settings_of
 from .events.world import NAMING, Feed, World
+from .masking import inert, printable, sentences
 from .objects.kinds import SECRET, Manifest, Ref, ref_of
 from .problems import Problem, Rejected
 from .regular_file import contents
@@ -53,6 +54,8 @@ class Lookout:
     cluster: Cluster
     world: World
     clock: Callable[[], datetime] = now
+    shown: Callable[[str], str] = printable
+    """A sentence as it may be logged."""
     inbox: SimpleQueue[Change | None] = field(default_factory=SimpleQueue)
     watchers: list[Watcher] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -88,13 +91,14 @@ class Lookout:
         return self.cluster.stopping.is_set()
 
     def next(self) -> list[dict[str, Any]]:
-        """Waits until there is something to tell; empty only after `stop`."""
+        """Waits until there is something to tell; empty only after `stop`. Rulebooks print events, and playbooks what they are given of one: nothing in
+        them is what a terminal acts upon."""
         while not self.is_over:
             moment = self.clock()
             self._look(moment)
             found = [one for one in self.world.due(moment) if one.type in self.settings.events]
             if found:
-                return [event(one, self.world.memory.cluster, moment, self.settings.inventory_hosts) for one in found]
+                return [inert(event(one, self.world.memory.cluster, moment, self.settings.inventory_hosts)) for one in found]
             self.told()  # what changed without an event is known from now on too
             self._wait(moment)
         return []
@@ -202,16 +206,28 @@ class Lookout:
                 self._complain(note)
 
     def _complain(self, text: str) -> None:
-        log.warning("%s: %s", self.world.memory.cluster, text)
+        log.warning("%s: %s", self.shown(self.world.memory.cluster), self.shown(text))
 
 
 def lookout(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Lookout:
-    """Raises Rejected and ConfigurationError, with everything that is wrong with the options: nothing was asked of the cluster yet."""
+    """Raises Rejected and ConfigurationError, with everything that is wrong with the options: nothing was asked of the cluster yet. ansible-rulebook
+    logs what is raised, and knows of no secrets."""
+    shown = sentences(given, SPEC)
+    try:
+        return _lookout(given, os.environ if environment is None else environment, shown)
+    except Rejected as rejected:
+        told = [replace(one, where=shown(one.where), message=shown(one.message), remedy=shown(one.remedy)) for one in rejected.problems]
+        raise Rejected(told) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(shown(str(error))) from None
+
+
+def _lookout(given: Mapping[str, Any], environment: Mapping[str, str], shown: Callable[[str], str]) -> Lookout:
     settings = settings_of(given)
     problems = way_problems({**settings.ways})
     if problems:
         raise Rejected(problems)
-    cluster = connect(settings.login, os.environ if environment is None else environment)
+    cluster = connect(settings.login, environment)
     name = settings.cluster or ",".join(settings.inventory_hosts) or cluster.host.partition("://")[2]
     gateways: list[str | None] = [*settings.gateway_namespaces] or [None]
     feeds: list[Feed] = [(SECRET, namespace) for namespace in settings.namespaces]
@@ -224,7 +240,7 @@ def lookout(given: Mapping[str, Any], environment: Mapping[str, str] | None = No
         settle=settings.settle,
         remind_after=settings.remind_after,
     )
-    return Lookout(settings, cluster, world)
+    return Lookout(settings, cluster, world, shown=shown)
 
 
 def _memory(path: str, cluster: str) -> Memory:

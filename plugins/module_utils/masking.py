@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -252,6 +252,13 @@ def beginnings(secrets: Iterable[str]) -> re.Pattern[str]:
     """What finds private keys in a sentence however they are quoted there, and of these secrets the long ones where they are cut short."""
     starts = sorted({re.escape(secret[:_LINE]) for secret in secrets if len(secret) >= 2 * _LINE and "-----" not in secret[:_LINE]})
     return re.compile("|".join([_KEY_BLOCK, *(start + r"[\w+/=.~-]*" for start in starts)]), re.DOTALL)
+
+
+def sentences(given: Any, spec: Spec) -> Callable[[str], str]:
+    """What makes a sentence fit to be shown where no AnsibleModule does that: without the secrets of these arguments, and as `printable`."""
+    secrets = secrets_in(given, spec)
+    quoted = beginnings(secrets)
+    return lambda text: printable(quoted.sub("********", blanked(text, secrets)))
 
 
 def printable(text: str) -> str:

@@ -46,6 +46,8 @@ _SETTINGS: dict[str, Any] = {
     "state_file": "",
 }
 """Every option beside those of the login, with its default."""
+SPEC: dict[str, dict[str, Any]] = {**{name: {} for name in _SETTINGS}, **AUTH_OPTIONS}
+"""Every option, as a module has them: which of them take a secret."""
 _SHORTEST = timedelta(seconds=1)
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -133,10 +135,23 @@ def _login(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, option in AUTH_OPTIONS.items():
         value = next((given[each] for each in (name, *option.get("aliases", ())) if given.get(each) not in (None, "")), None)
-        found[name] = _boolean(value, name) if option["type"] == "bool" and value is not None else value
+        found[name] = value if value is None else _of_type(value, option["type"], name)
     if isinstance(found["impersonate_groups"], str):
         found["impersonate_groups"] = _texts(found["impersonate_groups"], "impersonate_groups")
     return found
+
+
+def _of_type(value: Any, kind: str, where: str) -> Any:
+    """What is not repeated may be a token or a password."""
+    if kind == "bool":
+        return _boolean(value, where)
+    if kind == "dict" and not isinstance(value, Mapping):
+        raise Rejected(Problem("invalid_request", where, "expected a dictionary, found something else", "write it as one"))
+    if kind not in ("str", "path"):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Rejected(Problem("invalid_request", where, "expected a text, found something else", "write it in quotes"))
+    return str(value)
 
 
 def _rules(options: Mapping[str, Any], own_managers: tuple[str, ...]) -> Rules:
