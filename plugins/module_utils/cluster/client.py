@@ -42,6 +42,7 @@ _PATIENCE = 30.0  # seconds that one request is retried: an API server that rest
 _PATIENCE_AT_FIRST = 8.0  # seconds, where nothing was reached yet: more likely a wrong address
 _LONGEST_WAIT = 10.0  # seconds; a longer Retry-After is cut to this
 _STREAM_TIMEOUT = 120.0  # seconds, for the whole of a text such as a log
+_LONGEST_LINE = 1 << 20  # bytes of a line of it that are looked at together
 
 
 @dataclass(frozen=True)
@@ -191,17 +192,12 @@ class Cluster:
         import urllib3
 
         response = self._send(_Request("get", resource, namespace, name, query, subresource=subresource, stream=_STREAM_TIMEOUT))
-        rest = b""
         try:
-            for part in response.stream(65536):
-                *whole, rest = (rest + part).split(b"\n")
-                yield from (line.decode("utf-8", "replace") for line in whole)
-        except urllib3.exceptions.HTTPError as error:
+            yield from (line.decode("utf-8", "replace") for line in transport.lines(response, _LONGEST_LINE, cut=True))
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise self.no_answer(error, 1) from None
         finally:
             response.close()  # what was not read is of no use to the next request
-        if rest:
-            yield rest.decode("utf-8", "replace")
 
     def websocket(
         self, resource: Resource, namespace: str, name: str, subresource: str, query: Sequence[tuple[str, str]], protocols: Sequence[str]

@@ -237,12 +237,10 @@ def ended_after(seconds: float, connection: Any) -> Iterator[None]:
 
 def body(response: Any) -> bytes:
     """A whole answer, read within its deadline. ValueError: it is larger than any API server's is."""
-    packed = response.headers.get("Content-Encoding") or ""
-    limit = LARGEST_UNPACKED if packed else LARGEST_ANSWER
+    limit = LARGEST_UNPACKED if response.headers.get("Content-Encoding") else LARGEST_ANSWER
     read = bytearray()
     try:
-        if "," in packed:  # unpacked, each byte of it may be a million
-            raise ValueError("been packed several times")
+        _packed_once(response)
         for part in response.stream(65536):
             read += part
             if len(read) > limit:
@@ -252,6 +250,33 @@ def body(response: Any) -> bytes:
         raise
     response.release_conn()
     return bytes(read)
+
+
+def _packed_once(response: Any) -> None:
+    if "," in (response.headers.get("Content-Encoding") or ""):  # unpacked, each byte of it may be a million
+        raise ValueError("been packed several times")
+
+
+def lines(response: Any, longest: int, *, cut: bool = False, silence: float | None = None) -> Iterator[bytes]:
+    """The lines of an answer, as they come. One of more than about `longest` bytes is cut in pieces, or is a ValueError; one without an end is not
+    a line, unless they are cut. Each part of the answer is waited for as long as `silence` says."""
+    _packed_once(response)
+    rest = bytearray()
+    for part in response.stream(65536):
+        if silence is not None:
+            prolong(response, silence)
+        *whole, last = part.split(b"\n")
+        for end in whole:
+            yield bytes(rest + end)
+            rest.clear()
+        rest += last
+        if len(rest) > longest:
+            if not cut:
+                raise ValueError(f"more than {longest >> 20} MiB in a line")
+            yield bytes(rest)
+            rest.clear()
+    if rest and cut:
+        yield bytes(rest)
 
 
 def prolong(response: Any, seconds: float) -> None:

@@ -23,6 +23,7 @@ from .client import ApiError, Cluster, ClusterError
 _SECONDS = 3600
 """How long one watch is to last: so many requests an hour is what it costs."""
 _SILENCE = 300.0
+_LONGEST_EVENT = 64 << 20  # bytes; no object is a tenth of that
 """Seconds without a byte after which a connection counts as dead: an API server sends a bookmark about every minute."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _SHORT = 2.0
@@ -144,12 +145,8 @@ class Watcher:
             response.close()
 
     def _lines(self, response: Any) -> Iterator[bytes]:
-        rest = b""
         try:
-            for part in response.stream(65536):
-                transport.prolong(response, _SILENCE)
-                *whole, rest = (rest + part).split(b"\n")
-                yield from (line for line in whole if line.strip())
+            yield from (line for line in transport.lines(response, _LONGEST_EVENT, silence=_SILENCE) if line.strip())
         except (OSError, ValueError, _http_error()) as error:
             if not self.stopping.is_set():
                 raise self.cluster.no_answer(error) from None

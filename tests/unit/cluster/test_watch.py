@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from ansible_collections.meshops.istio.plugins.module_utils.cluster import watch
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import connect
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.watch import Change, Watcher
 from ansible_collections.meshops.istio.plugins.module_utils.objects.kinds import GATEWAY, SECRET
@@ -168,6 +170,31 @@ def test_what_is_no_event_ends_the_watch(line: Any) -> None:
     with watching(script) as (__, changes, ___, said):
         until(lambda: len(script.asked) == 3)
         assert names(changes) == ["listed"] and len(said) == 1 and script.asked[2]["resourceVersion"] == "5"
+
+
+@pytest.mark.parametrize("packed", [b"", b"Content-Encoding: gzip, gzip\r\n"])
+def test_an_event_without_an_end_ends_the_watch(packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_LONGEST_EVENT", 1 << 20)
+    sent: list[int] = []
+
+    class Endless(Script):
+        def __call__(self, connection: socket.socket) -> None:
+            if len(self.asked) != 1:
+                super().__call__(connection)
+                return
+            self.asked.append({})
+            connection.recv(65536)
+            connection.sendall(CHUNKED.replace(b"Connection", packed + b"Connection"))
+            sent.append(0)
+            with contextlib.suppress(OSError):
+                while sent[0] < 1 << 28:
+                    connection.sendall(chunk(b"x" * 65536))
+                    sent[0] += 65536
+
+    script = Endless(listed("5"), "", "hang")
+    with watching(script) as (__, ___, ____, said):
+        until(lambda: len(script.asked) == 3)
+        assert len(said) == 1 and ("several times" if packed else "more than 1 MiB") in said[0] and sent[0] < 1 << 25
 
 
 def test_it_stops_at_once_while_it_waits_for_the_server() -> None:
