@@ -117,6 +117,8 @@ _PKCS8 = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgc4n4ryc4n4ryc4n4ryc4n4
         _PKCS8.replace("+", "/"),
         _PKCS8[30:],
         "x/" + _PKCS8[30:],
+        "/".join(_PKCS8[at : at + 40] for at in range(0, len(_PKCS8), 40)),
+        base64.b64encode(_PKCS8.encode()).decode()[:120] + ".",
     ],
 )
 def test_base64_where_a_path_belongs_is_not_repeated(content: str) -> None:

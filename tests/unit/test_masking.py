@@ -150,12 +150,14 @@ def test_what_is_left_out_says_so() -> None:
         "items": [{"name": "a", "key": "k", "other": 1}, "name=b"],
         "secret_headers": {"A": "b"},
         "host": "https://u:p@h",
+        "annotations": "Authorization=c4n4ry",
     }
     assert told(given, SPEC) == {
         "unknown": MASK,
         "items": [{"name": "a", "key": MASK, "other": MASK}, MASK],
         "secret_headers": MASK,
         "host": "https://********@h",
+        "annotations": MASK,
     }
 
 

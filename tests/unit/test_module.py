@@ -336,6 +336,12 @@ def test_of_a_kubeconfig_only_the_logins_are_hidden(run: Run) -> None:
     assert result["invocation"]["module_args"]["kubeconfig"]["users"][0]["user"]["exec"]["command"] == "aws"
 
 
+def test_no_result_holds_what_a_terminal_acts_upon(run: Run) -> None:
+    """Of a failure Ansible prints all of it, and playbooks print what they registered."""
+    result = run(lambda call: {"changed": False, "facts": [{"subject \x1b[1m": "CN=\x1b]0;OWNED\x07\n\tä"}]})
+    assert result["facts"] == [{"subject \\x1b[1m": "CN=\\x1b]0;OWNED\\x07\n\tä"}]
+
+
 def test_a_character_that_a_terminal_acts_upon_is_written_out(run: Run) -> None:
     """In refusals, warnings and notes; after secrets were blanked out, which may hold such characters."""
 

@@ -119,6 +119,14 @@ def test_a_log_has_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
         over.set()
 
 
+def test_a_line_of_a_log_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_LONGEST_LINE", 200_000)
+    with asking(lambda connection: connection.sendall(answer(b"a\n" + b"x" * 1_000_000 + b"\nb"))) as cluster:
+        read = list(cluster.lines(SECRET, "n", "a", "log", {}))
+    assert read[0] == "a" and read[-1] == "b" and "".join(read[1:-1]) == "x" * 1_000_000
+    assert max(map(len, read)) <= 200_000 + 65536
+
+
 def upgrade(connection: socket.socket, request: bytes, rest: bytes, at_once: int, over: threading.Event) -> None:
     """Agrees to a websocket, and goes on with something else."""
     key = re.search(rb"Sec-WebSocket-Key: (\S+)", request)
@@ -253,7 +261,8 @@ SHAPES = {
     "deep lists": deep(b"[", b"]"),
     "deep lists without an end": deep(b"["),
     "deep objects": deep(b'{"a":') + b"1" + b"}" * 200_000,
-    **{f"data {levels} deep": b'{"kind": "Secret", "data": ' + b"[" * levels + b"]" * levels + b"}" for levels in (250, 900)},
+    # in an object that is right otherwise, and read by Python
+    **{f"spec {levels} deep": changed(spec={"a": "x"}).replace(b'"x"', b"[" * levels + b"]" * levels) for levels in (250, 900)},
     "a deep member": b'{"kind": "Secret", "data": ' + deep(b"[", b"]") + b"}",
     **{f"kind {kind}": changed(kind=kind) for kind in (None, [], {}, 5, True)},
     **{f"metadata {value}": changed(metadata=value) for value in (None, [1], "x", 5, {}, {"name": None}, {"name": ["a"]})},
