@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.meshops.istio.plugins.module_utils.cluster.client import ConfigurationError
+from ansible_collections.meshops.istio.plugins.module_utils.events.occasions import CRL_EXPIRES, Occasion
 from ansible_collections.meshops.istio.plugins.module_utils.gateway_events import lookout
 from ansible_collections.meshops.istio.plugins.module_utils.problems import Rejected
 
@@ -46,3 +47,11 @@ def test_what_it_logs_is_without_secrets_and_is_text(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         watched._complain("no answer, \x1b]0;OWNED\x07 c4n4ry-of-a-token")
     assert caplog.messages == ["a\\x1b[31m: no answer, \\x1b]0;OWNED\\x07 ********"]
+
+
+def test_an_event_holds_nothing_that_a_terminal_acts_upon(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = lookout(LOGIN, {})
+    seen = Occasion(CRL_EXPIRES, "key", {"issuer": "CN=\x1b]0;OWNED\x07", "names": ["ä\u202e"]})
+    monkeypatch.setattr(watched.world, "due", lambda __: [seen])
+    [event] = watched.next()
+    assert (event["issuer"], event["names"]) == ("CN=\\x1b]0;OWNED\\x07", ["ä\\u202e"])
