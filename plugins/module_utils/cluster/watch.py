@@ -23,8 +23,8 @@ from .client import ApiError, Cluster, ClusterError
 _SECONDS = 3600
 """How long one watch is to last: so many requests an hour is what it costs."""
 _SILENCE = 300.0
-_LONGEST_EVENT = 64 << 20  # bytes; no object is a tenth of that
 """Seconds without a byte after which a connection counts as dead: an API server sends a bookmark about every minute."""
+_LONGEST_EVENT = 64 << 20  # bytes; no object is a tenth of that
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _SHORT = 2.0
 """Seconds; a watch that ends sooner is one that fails, however politely: the next ones come later and later."""
