@@ -422,7 +422,8 @@ def services(bench: Bench, count: int) -> None:
 
 def made_objects(bench: Bench) -> list[dict[str, Any]]:
     """The objects of our services as one would write them by hand: without what the server added."""
-    kinds = "gateways,virtualservices,destinationrules,serviceentries"
+    names = ("gateways", "virtualservices", "destinationrules", "serviceentries")
+    kinds = ",".join(f"{name}.networking.istio.io" for name in names)  # the Gateway API has gateways too
     ours = "app.kubernetes.io/managed-by=meshops.istio"
     listed = json.loads(bench.command("kubectl", "-n", "istio-system", "get", kinds, "-l", ours, "-o", "json"))["items"]
     return [
