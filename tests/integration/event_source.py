@@ -71,7 +71,8 @@ class Source:
 
     def __exit__(self, *__: object) -> None:
         if self.thread.is_alive():
-            self.loop.call_soon_threadsafe(self.task.cancel)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself meanwhile
+                self.loop.call_soon_threadsafe(self.task.cancel)
         began = time.monotonic()
         self.thread.join(60)
         assert not self.thread.is_alive() and time.monotonic() - began < 40, "the source did not end when it was cancelled"

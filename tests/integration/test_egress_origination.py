@@ -305,6 +305,7 @@ spec:
   servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [{partner.host}], tls: {{mode: ISTIO_MUTUAL}}}}]
 """,
     )
+    time.sleep(1.1)  # within one second names decide which Gateway is the older one
     try:
         assert codes(origination(mesh, partner.arguments)) == ["gateway_host_taken"]
         warned = origination(mesh, {**partner.arguments, "on_invalid": "warn"}).ok().results()[0]

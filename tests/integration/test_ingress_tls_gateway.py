@@ -214,6 +214,7 @@ def test_the_older_gateway_keeps_a_host_as_the_warning_says(
             credential(credential_name, pair),
             gateway(namespace, {**server, "routes": [{"destination": HTTPBIN}]}),
             probe(mesh, host, pair, path="/status/418", expect={"status": [418]}),
+            {"ansible.builtin.pause": {"seconds": 1}},  # within one second names decide
             {
                 "meshops.istio.ingress_tls_gateway": {
                     "name": "younger",
