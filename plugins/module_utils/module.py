@@ -13,7 +13,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -32,6 +32,18 @@ _SENTENCES = ("msg", "problems", "notes", "failures", "exception")  # of a resul
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class _LongestFirst(set[str]):
+    """Secrets in the order in which they are blanked out: ansible-core 2.16 takes them as they come, and what is left of a long one when a shorter
+    one in it was blanked out before is told."""
+
+    _ordered: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        if len(self._ordered) != len(self):  # it only grows
+            self._ordered = tuple(sorted(super().__iter__(), key=lambda secret: len(str(secret)), reverse=True))
+        return iter(self._ordered)
+
+
 class _Module(AnsibleModule):
     """Keeps more out of the log and of the result than `no_log` does (see masking.py), also where Ansible itself refuses the arguments, and shows
     no character of others that a terminal would act upon."""
@@ -43,7 +55,7 @@ class _Module(AnsibleModule):
         super()._load_params()
         # before the arguments are judged: Ansible's own refusal shows all of them
         found = secrets_in(self.params, self.argument_spec)
-        self.no_log_values.update(found)
+        self.no_log_values = _LongestFirst({*self.no_log_values, *found})
         self.quoted = beginnings(found)
 
     def _log_invocation(self) -> None:
