@@ -106,8 +106,10 @@ def _more_than_a_host(text: str) -> NoHost | None:
 
 def _behind_a_namespace(text: str) -> str | None:
     """The host in `namespace/shop.example.com`, `*/...` or `./...`, as a Gateway's hosts may be written. A path behind a host is none."""
-    namespace, __, rest = text.partition("/")
-    if "." not in rest or "/" in rest or not (namespace in ("*", ".") or (_LABEL.fullmatch(namespace) and namespace != "localhost")):
+    namespace, rest = split_namespace(text)
+    if namespace is None or "." not in rest or "/" in rest:
+        return None
+    if namespace not in ("*", ".") and (namespace == "localhost" or not _LABEL.fullmatch(namespace)):
         return None
     host = read(rest)
     return host if isinstance(host, str) else None
