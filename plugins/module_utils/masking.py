@@ -19,6 +19,8 @@ from urllib.parse import unquote
 from .problems import Problem
 from .tls.secrets import holds_private_key
 
+BLANK = "********"
+"""In a sentence, in a secret's place."""
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # Ansible's own word for it
 
 Spec = Mapping[str, Mapping[str, Any]]
@@ -77,9 +79,9 @@ def _told_text(value: Any, name: str = "") -> Any:
     if holds_private_key(value):
         return MASK
     if name not in _PROXIES:
-        return _URL_LOGIN.sub("********@", value)
+        return _URL_LOGIN.sub(f"{BLANK}@", value)
     login = _proxy_login(value)
-    return value.replace(login, "********@", 1) if login else value
+    return value.replace(login, f"{BLANK}@", 1) if login else value
 
 
 def _proxy_login(text: str) -> str:
@@ -166,9 +168,9 @@ _TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{5,}(?:\.[\w-]*){1,4}|(?<=bearer )\S{8,}
 def blanked(text: str, secrets: Iterable[str]) -> str:
     """What another program said, without these secrets, keys, tokens and logins in URLs; to be cut only afterwards."""
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "********")
-    text = re.sub(_KEY_BLOCK, "********", text, flags=re.DOTALL)
-    return _URL_LOGIN.sub("********@", _TOKEN.sub("********", text))
+        text = text.replace(secret, BLANK)
+    text = re.sub(_KEY_BLOCK, BLANK, text, flags=re.DOTALL)
+    return _URL_LOGIN.sub(f"{BLANK}@", _TOKEN.sub(BLANK, text))
 
 
 def _headers(value: Any) -> Iterator[str]:
@@ -258,7 +260,7 @@ def sentences(given: Any, spec: Spec) -> Callable[[str], str]:
     """What makes a sentence fit to be shown where no AnsibleModule does that: without the secrets of these arguments, and as `printable`."""
     secrets = secrets_in(given, spec)
     quoted = beginnings(secrets)
-    return lambda text: printable(quoted.sub("********", blanked(text, secrets)))
+    return lambda text: printable(quoted.sub(BLANK, blanked(text, secrets)))
 
 
 def printable(text: str) -> str:

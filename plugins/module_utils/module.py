@@ -23,7 +23,7 @@ from ansible.module_utils.common.parameters import remove_values
 from .arguments import AUTH_OPTIONS
 from .call import Act, Call, answer
 from .cluster.reconcile import Stopped
-from .masking import beginnings, inert, printable, secrets_in, told
+from .masking import BLANK, beginnings, inert, printable, secrets_in, told
 
 ALLOCATIONS = 50_000
 """Between two looks for garbage: at Python's own threshold, they take a seventh of a fleet's run, and find nothing."""
@@ -77,7 +77,7 @@ class _Module(AnsibleModule):
             return [self.shown(inner) for inner in value]
         if not isinstance(value, str):
             return value
-        return printable(self.quoted.sub("********", remove_values(value, self.no_log_values)))
+        return printable(self.quoted.sub(BLANK, remove_values(value, self.no_log_values)))
 
     def warn(self, warning: str, **more: Any) -> None:
         super().warn(self.shown(warning), **more)  # Ansible hides secrets in a result, but not in warnings
