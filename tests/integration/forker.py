@@ -63,8 +63,14 @@ class Forker:
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        """It ends when nothing more is asked of it, and removes what it has made: Ansible has a directory for temporary files."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._directory.cleanup()
 
     def start(self, **order: Any) -> Forked:

@@ -29,14 +29,15 @@ import atexit, importlib, os, pkgutil, sys
 import ansible.cli
 from ansible import constants
 from ansible.cli import playbook
-from ansible.executor import module_common
-from ansible.plugins import action, callback, loader, strategy
+from ansible.plugins import loader
 
 ansible.cli.init_plugin_loader()
 ansible.cli.init_plugin_loader = lambda *__: None  # once is all that it allows
 for kind in ("connection", "shell", "become", "callback", "vars", "inventory", "filter", "test"):
     list(getattr(loader, kind + "_loader").all(class_only=True))
-for name in ("ansible.plugins.action.normal", "ansible.plugins.strategy.linear", "ansible_collections.ansible.builtin"):
+for name in (
+    "ansible.executor.module_common", "ansible.plugins.action.normal", "ansible.plugins.strategy.linear", "ansible_collections.ansible.builtin",
+):
     importlib.import_module(name)
 ours = importlib.import_module("ansible_collections.meshops.istio.plugins.action")
 for found in pkgutil.iter_modules(ours.__path__):
