@@ -87,7 +87,6 @@ class Place:
 
     def ours_is_made(self, *hosts: str, **options: Any) -> str:
         """Makes our Gateway; what was said about it."""
-        time.sleep(1.1)  # within one second names decide which is the older one
         server = {"hosts": list(hosts or (self.host,)), "credential_name": f"{self.name}-ours", **options}
         run = self.mesh.task("ingress_tls_gateway", {"name": self.name, "namespace": "istio-system", "servers": [server]}).ok()
         return " ".join(str(warning) for warning in run.results()[0].get("warnings") or ())
@@ -113,6 +112,7 @@ def place(mesh: Mesh, issue: Issue, credential_name: str, gateway_api: None) -> 
 def test_an_older_listener_keeps_the_host(place: Place) -> None:
     place.api_gateway(place.listener(place.host))
     place.shows(place.theirs)
+    time.sleep(1.1)  # within one second names decide
     told = place.ours_is_made()
     assert "host_conflict" in told and "that listener is the older one" in told and f"istio-system/{place.name} (Gateway API)" in told
     place.shows(place.theirs)
@@ -126,7 +126,7 @@ def test_an_older_listener_keeps_the_host(place: Place) -> None:
 def test_an_older_gateway_of_ours_keeps_the_host_and_the_listeners_status_says_nothing(place: Place) -> None:
     assert place.ours_is_made() == ""
     place.shows(place.ours)
-    time.sleep(1.1)
+    time.sleep(1.1)  # within one second names decide
     place.api_gateway(place.listener(place.host))
     eventually(lambda: place.status().get("Programmed") == "True", "the listener is programmed, it says")
     told = place.ours_is_made()
@@ -138,6 +138,7 @@ def test_a_listener_for_routes_of_one_namespace_breaks_the_port(place: Place) ->
     """istiod compares `istio-system/host` with `host`, and finds them different; Envoy does not."""
     place.api_gateway(place.listener(place.host, routes="Same"))
     place.shows(place.theirs)
+    time.sleep(1.1)
     told = place.ours_is_made()
     assert "host_conflict" in told and "proxies refuse the whole listener" in told
     # what comes to the port from now on is not served either
@@ -196,6 +197,7 @@ def test_a_listener_set(place: Place) -> None:
     spec = {"parentRef": {"name": place.name}, "listeners": [place.listener(place.host)]}
     apply(place.mesh, {"apiVersion": f"{API}/v1", "kind": "ListenerSet", "metadata": metadata, "spec": spec})
     place.shows(place.theirs)
+    time.sleep(1.1)
     told = place.ours_is_made()
     assert "host_conflict" in told and f"ListenerSet istio-system/{place.name}" in told and "that listener is the older one" in told
     place.shows(place.theirs)
