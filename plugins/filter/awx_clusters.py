@@ -95,6 +95,13 @@ def _host(cluster: Mapping[str, Any]) -> dict[str, Any]:
 def _contexts(kubeconfig: Mapping[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
     if not isinstance(kubeconfig, Mapping) or not isinstance(kubeconfig.get("contexts"), list):
         raise AnsibleFilterError("awx_content_kubeconfig: expected a kubeconfig with contexts, found none. Name another file")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError, RecursionError) as error:
+            raise AnsibleFilterError(
+                f"awx_content_contexts: expected regular expressions, found {pattern!r} ({error}). Put a backslash before a sign that stands for itself"
+            ) from None
     listed = [str(context["name"]) for context in kubeconfig["contexts"] if isinstance(context, Mapping) and context.get("name")]
     taken = [name for name in listed if any(re.fullmatch(pattern, name) for pattern in patterns)]
     if not taken:

@@ -171,3 +171,9 @@ def test_contexts_become_hosts_with_names_that_a_host_can_have() -> None:
 def test_what_cannot_be_a_host_is_said(clusters: list[dict[str, Any]], config: dict[str, Any] | None, sentence: str) -> None:
     with pytest.raises(AnsibleFilterError, match=sentence):
         awx_clusters(clusters, config, ["prod.*"])
+
+
+@pytest.mark.parametrize("pattern", ["*-prod", "prod(", {"prod": 1}])
+def test_what_is_no_regular_expression_is_said(pattern: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match="awx_content_contexts: expected regular expressions, found"):
+        awx_clusters([], kubeconfig("prod"), [".*", pattern])
