@@ -62,6 +62,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.meshops.istio.plugins.module_utils.regular_file import LARGEST_RESULT, contents
 
 Event = Mapping[str, Any]
 END = "playbook_on_stats"
@@ -144,9 +145,9 @@ def _read(artifacts: Path) -> list[Event]:
         if path.name.endswith("-partial.json"):
             continue  # not yet, or never, whole
         try:
-            event = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # being written as its process was killed
+            event = json.loads(contents(path, LARGEST_RESULT))
+        except (OSError, ValueError, RecursionError):
+            continue  # being written as its process was killed, or no event
         if isinstance(event, Mapping):
             events.append(event)
     return sorted(events, key=lambda event: event.get("counter") or 0)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_artifacts_are_read_and_what_is_half_written_is_left_out(tmp_path: Path)
     for one in WHOLE:
         (directory / f"{one['counter']}-some-uuid.json").write_text(json.dumps(one))
     (directory / "9-some-uuid.json").write_text('{"counter": 9, "eve')
+    (directory / "11-some-uuid.json").write_text("[" * 200_000)
+    os.mkfifo(directory / "12-some-uuid.json")
     (directory / "10-some-uuid-partial.json").write_text(json.dumps(event(10, "runner_on_failed", "a", res={"msg": "x"})))
     assert told([str(directory.parent)], "ab") == told([WHOLE], "ab")
 
