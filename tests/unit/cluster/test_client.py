@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -422,8 +423,24 @@ def test_a_proxys_error_is_told_in_its_words_but_the_login_is_not() -> None:
         (PAGE, "Access denied by the proxy"),
     ],
 )
-def test_a_page_is_read_in_one_pass(page: bytes, told: str) -> None:
+def test_a_page_is_quoted_without_its_markup(page: bytes, told: str) -> None:
     assert told in answers.excerpt(page, {})
+
+
+@pytest.mark.parametrize("piece", ["<", "<a ", "<head", "<script>", "</head ", "<style></styl", "& ", "<script" + " " * 20])
+def test_markup_is_taken_out_in_time_that_grows_with_the_page(piece: str) -> None:
+    """A megabyte: some hundredths of a second in one pass, and a quarter of an hour where an end is looked for from each `<` anew, which an alarm ends."""
+
+    def too_long(*__: object) -> None:
+        raise AssertionError("after twenty seconds of processor time there is no end")
+
+    before = signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 20)
+    try:
+        answers.without_markup(piece * (1_000_000 // len(piece)))
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def test_lists_are_read_page_by_page() -> None:

@@ -109,6 +109,22 @@ def test_an_answer_has_a_deadline_as_a_whole(
     assert "no answer from the API server at" in found and ("timed out" in found or "took too long" in found)
 
 
+def test_each_read_waits_for_what_is_left_of_the_deadline() -> None:
+    """Not for the whole time once more, which a server that falls silent after a byte would take."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(30)
+        timed = transport._Timed(ours)
+        timed.deadline -= 20
+        theirs.sendall(b"x")
+        assert timed.readinto(bytearray(1)) == 1
+        assert 0 < ours.gettimeout() <= 10  # type: ignore[operator]
+        timed.deadline -= 20
+        theirs.sendall(b"x")
+        with pytest.raises(TimeoutError):
+            timed.readinto(bytearray(1))
+
+
 def test_a_log_has_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "_STREAM_TIMEOUT", 0.6)
     over = threading.Event()
@@ -344,7 +360,6 @@ def test_refusals_of_another_shape_are_refusals(code: int, details: Any) -> None
     "page",
     [b"<" * 4_000_000, b"<head" * 800_000, b"<script>" * 500_000, b"</head" + b" " * 4_000_000, b"<a " * 1_000_000, b"& " * 2_000_000],
 )
-def test_a_page_is_quoted_in_one_pass(page: bytes) -> None:
-    """Four megabytes, which anything but one pass would take hours for."""
+def test_a_long_page_is_quoted(page: bytes) -> None:
     with asking(lambda connection: connection.sendall(answer(page, status="418 x"))) as cluster:
         assert STRANGER in said(lambda: cluster.get(SECRET, "n", "a"))
