@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "reports"
 LOGS = ROOT / ".cache" / "logs"
+COMPILED = ROOT / ".cache" / "compiled"
+"""What tools/compile_once.py keeps, for one run."""
 DEV, MIDDLE, OLDEST, ARTEFACT = ".venv", ".venv-2.19", ".venv-2.16", ".venv-artefact"
 SHOWN = 40
 """Of each step, the failed tests that are named at the end, or the last lines of a log."""
@@ -184,6 +187,7 @@ def clean_environment() -> dict[str, str]:
     return kept | {
         "PATH": f"{ROOT / DEV / 'bin'}:{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / DEV / "collections"),
+        "MESHOPS_COMPILED": str(COMPILED),
     }
 
 
@@ -365,7 +369,8 @@ def main() -> int:
     # what waits for nothing comes first, since much waits for it
     steps = sorted(dict.fromkeys(step for group in groups for step in GROUPS[group]), key=lambda step: (bool(step.after), step is LATER))
     signal.signal(signal.SIGTERM, end_on_signal)
-    for directory in (REPORTS, LOGS):
+    shutil.rmtree(COMPILED, ignore_errors=True)
+    for directory in (REPORTS, LOGS, COMPILED):
         directory.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     ours = {"sandbox": ROOT / ".sandbox" / "run"} if SANDBOX in steps and not sandbox_is_healthy() else {}

@@ -36,6 +36,10 @@ DIRECTORIES = {
     "artefact": ROOT / ".venv-artefact",
 }
 
+COMPILE_ONCE = ROOT / "tools" / "compile_once.py"
+LAYOUT = 2
+"""Of what an environment holds beside what pyproject.toml names. To be counted up where that changes, so that old ones are made anew."""
+
 
 def say(text: str) -> None:
     print(f"environment: {text}", file=sys.stderr, flush=True)
@@ -96,7 +100,13 @@ def make(group: str) -> None:
     parsed = tomllib.loads(pyproject.read_text())
     settings, pythons = parsed["tool"]["meshops"]["collections"], parsed["tool"]["meshops"]["pythons"][group]
     # the path is part of it: a virtual environment cannot be moved
-    made_from = {"groups": parsed["dependency-groups"], "collections": settings, "pythons": pythons, "directory": str(directory)}
+    made_from = {
+        "groups": parsed["dependency-groups"],
+        "collections": settings,
+        "pythons": pythons,
+        "directory": str(directory),
+        "layout": LAYOUT,
+    }
     if is_made(directory, made_from):
         return
     python = find_python(pythons)
@@ -123,6 +133,8 @@ def link_ours(directory: Path, collections: Path) -> None:
     # so that Python finds ansible_collections.meshops.istio without Ansible, in unit tests and in mypy
     (site_packages,) = (directory / "lib").glob("python3*/site-packages")
     (site_packages / "collections.pth").write_text(f"{collections}\n")
+    (site_packages / COMPILE_ONCE.name).symlink_to(COMPILE_ONCE)
+    (site_packages / "compile_once.pth").write_text(f"import {COMPILE_ONCE.stem}\n")
 
 
 def ansible_version(directory: Path) -> str:

@@ -23,7 +23,7 @@ def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "check", module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    for name in ("REPORTS", "LOGS"):
+    for name in ("REPORTS", "LOGS", "COMPILED"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(module, name, tmp_path / name)
     return module
