@@ -12,6 +12,7 @@ ends, and every half minute how far it is. Ends with exit code 1 when anything f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -247,12 +248,15 @@ class Running:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")[:100]
 
     def end(self) -> None:
+        """It, which may have things to take down, and then what it has left: molecule leaves the playbook that it runs."""
         self.process.terminate()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
 
 
 def what_failed(step: Step) -> list[str]:
@@ -279,10 +283,11 @@ def begin(step: Step, *, shown: bool) -> Running:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if log else None,
+            process_group=0,
         )
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", flush=True)
-        process = subprocess.Popen(("sh", "-c", "exit 127"))
+        process = subprocess.Popen(("sh", "-c", "exit 127"), process_group=0)
     finally:
         if output:
             output.close()

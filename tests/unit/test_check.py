@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -119,8 +120,15 @@ def test_what_was_started_ends_with_it(check: ModuleType, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(check, "leave_out", stop)
     with pytest.raises(SystemExit):
-        check.carry_out([step(check, "a", f"echo $$ > {pid}; exec sleep 600")])
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+        check.carry_out([step(check, "a", f"sleep 600 & echo $! $$ > {pid}; exec sleep 600")])
+    left, itself = (Path(f"/proc/{one}/cmdline") for one in pid.read_text().split())
+    assert not itself.exists()
+    for __ in range(100):
+        if not left.exists() or not left.read_bytes():  # ended, and maybe nobody's child yet
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("what it had started goes on")
 
 
 @pytest.mark.parametrize(("before", "begun"), [(True, True), (False, True), (False, False)])
