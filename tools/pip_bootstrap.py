@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 # ensurepip runs in a process of its own: in this one it would switch pip's configuration off
 subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
-# What is imported is compiled then, a small part of what is installed. For this option `no` means that it is on:
-# https://pip.pypa.io/en/stable/topics/configuration/#boolean-options
-Path(sys.prefix, "pip.conf").write_text("[install]\nno-compile = no\n")
 arguments = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
 sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *arguments]))
