@@ -34,7 +34,8 @@ def install(directory: str) -> None:
                 found: CodeType = marshal.load(file)  # noqa: S302 (our own file)
                 return found
         except (OSError, EOFError, ValueError):
-            made: CodeType = genuine(pathname, source)
+            pass  # the first time, or it was half written
+        made: CodeType = genuine(pathname, source)
         try:
             unfinished = f"{path}.{os.getpid()}"
             with open(unfinished, "wb") as file:  # noqa: PTH123

@@ -23,7 +23,7 @@ PURE = ("report", "diagnosis", "istio", "objects", "tls", "masking", "kubeconfig
 BELOW = {
     # room -> rooms below it
     "action": ("modules", "plugin_utils"),
-    "filter": ("modules", "renewal", "tls", "problems"),
+    "filter": ("modules", "renewal", "tls", "regular_file", "problems"),
     "plugin_utils": ("module", "call", "progress"),
     "modules": (
         "module",
