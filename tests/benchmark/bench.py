@@ -6,7 +6,8 @@
 Everything is measured in one run on one machine against one API server, as whole `ansible-playbook` (or kubectl) processes, and told as
 medians and ratios. Writes .bench/results.json and prints a table in Markdown.
 
-    python tests/benchmark/bench.py [--sizes 1,100,1000] [--services 200] [--further 20] [--rotations 500] [--runs 3] [--results .bench/results.json]
+    python tests/benchmark/bench.py [--sizes 1,100,1000] [--services 200] [--further 20] [--rotations 500] [--hosts 1000] [--clusters 20]
+                                    [--forks 10] [--runs 3] [--results .bench/results.json]
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Any
 import yaml
 from ansible_collections.meshops.istio.plugins.modules import istio_tls_credential
 from ansible_collections.meshops.istio.sandbox import layout
+from many import clusters, hosts
 from report import CORE, LIMIT, table
 from rotations import rotations
 from sandbox_shell import sandbox_environment, say
@@ -444,6 +446,9 @@ def main() -> None:
     parser.add_argument("--services", type=int, default=200)
     parser.add_argument("--further", type=int, default=20)
     parser.add_argument("--rotations", type=int, default=500)
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--clusters", type=int, default=20)
+    parser.add_argument("--forks", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--results", type=Path, default=ROOT / ".bench" / "results.json")
     options = parser.parse_args()
@@ -464,6 +469,12 @@ def main() -> None:
                 memory(bench, max(sizes))
             if options.services:
                 services(bench, options.services)
+            if options.hosts:
+                hosts(bench, options.hosts)
+            if options.clusters:
+                made = pairs(bench.directory / "pki-clusters", 1)
+                ours = {"namespace": f"{NAMESPACE}-paths", **as_paths(made)[0]}
+                clusters(bench, options.clusters, options.forks, ours, as_secrets(made, f"{NAMESPACE}-core")[0])
             if options.rotations:
                 rotations(bench, options.rotations, min(options.rotations, 100), pairs, as_secrets)
         finally:

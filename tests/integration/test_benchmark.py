@@ -31,9 +31,10 @@ SERVICES = ("egress_mtls_origination", *OTHERS)
 @pytest.fixture(scope="module")
 def figures(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
     results = tmp_path_factory.mktemp("bench") / "results.json"
-    few = ("--sizes", "3", "--services", "2", "--further", "2", "--rotations", "2", "--runs", "1", "--results", str(results))
+    few = {"sizes": 3, "services": 2, "further": 2, "rotations": 2, "hosts": 3, "clusters": 2, "runs": 1, "results": results}
     bench = Path(ROOT) / "tests" / "benchmark" / "bench.py"
-    done = subprocess.run([sys.executable, str(bench), *few], env=mesh.environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(bench), *(f"--{name}={value}" for name, value in few.items())]
+    done = subprocess.run(command, env=mesh.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("| scenario | with | seconds |")
     return {(figure["scenario"], figure["subject"]): figure for figure in json.loads(results.read_text())["figures"]}
@@ -48,11 +49,13 @@ def test_everything_is_measured(figures: dict[tuple[str, str], dict[str, Any]]) 
     expected |= {(f"a further {what}", subject) for what in ("task", "item") for subject in more}
     expected |= {(f"2 services {scenario}", subject) for scenario in ("created", "unchanged") for subject in SERVICES}
     expected |= {(f"{many} rotated, write to proof", subject) for many in (1, 2) for subject in ROTATIONS}
+    expected |= {("3 hosts verified", subject) for subject in ("tls_probe", "Python threads")}
+    expected |= {("2 clusters, 10 forks", subject) for subject in ("meshops.istio", "meshops.istio, as modules", "kubernetes.core.k8s")}
     expected |= {("2 rotated under load, the whole run", ROTATIONS[0])}
     assert set(figures) == expected
     (load,) = [figure["load"] for figure in figures.values() if "load" in figure]
     assert load["failed"] == 0 < load["connections"]
-    differences = ("a further task", "a further item")  # of few, and so of any sign
+    differences = ("a further task", "a further item", "3 hosts verified")  # of few, and so of any sign
     assert all(figure.get("seconds", figure.get("megabytes")) > 0 for (what, __), figure in figures.items() if what not in differences)
 
 
