@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..tls.certificate import Certificate
 
 _SETTLE_SECONDS = 0.5
+_HANDSHAKE, _CERTIFICATE_REQUEST = 22, 13  # RFC 8446, B.1 and B.3
+_REQUESTED = "certificate_was_requested"
 
 
 class Contexts:
@@ -179,6 +181,8 @@ def shake_hands(
 ) -> ssl.SSLSocket:
     name = names.normalise(request.host) or ""
     in_handshake = _name_in_handshake(request)
+    awaits_verdict = request.scheme == "tls" and request.awaits_verdict
+    notes_requests = awaits_verdict and _notes_requests(context)
     secured = context.wrap_socket(connection, server_hostname=name if in_handshake else request.sent_sni, do_handshake_on_connect=False)
     try:
         secured.settimeout(left(deadline))
@@ -196,13 +200,27 @@ def shake_hands(
         secured.close()
         raise Failed("name_mismatch", f"the certificate is not valid for {name!r}")
     seen["verified"] = request.verify
-    if request.scheme == "tls" and request.awaits_verdict and secured.version() == "TLSv1.3":
+    if awaits_verdict and secured.version() == "TLSv1.3" and (not notes_requests or hasattr(secured, _REQUESTED)):
         try:
             _settle(secured, deadline)
         except OSError as error:
             secured.close()
             raise tls_failure(error, chain=True, authenticated=request.client_certificate is not None) from None
     return secured
+
+
+def _notes_requests(context: ssl.SSLContext) -> bool:
+    """Makes it known of each connection whether the server asked for a client certificate: only then is there a verdict to wait for, and half a
+    second for each of a thousand hosts is long. Python tells it by what its own tests use; another Python may lack that."""
+    if not hasattr(context, "_msg_callback"):
+        return False
+    context._msg_callback = _note_request
+    return True
+
+
+def _note_request(connection: Any, direction: str, __: object, content: int, message: int, *___: object) -> None:
+    if (direction, content, message) == ("read", _HANDSHAKE, _CERTIFICATE_REQUEST):
+        setattr(connection, _REQUESTED, True)
 
 
 def _settle(secured: ssl.SSLSocket, deadline: float) -> None:

@@ -92,7 +92,8 @@ class Request:
     timeout: float = 10.0
     """Seconds for the whole request, name resolution to last byte."""
     awaits_verdict: bool = True
-    """With `tls`: whether the server's verdict on the client certificate, or on there being none, is waited for after the handshake."""
+    """With `tls`, and a server that asks for a client certificate: whether its verdict on that, or on there being none, is waited for after the
+    handshake."""
 
     @property
     def target_port(self) -> int:

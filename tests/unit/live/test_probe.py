@@ -248,6 +248,22 @@ def test_the_servers_verdict_need_not_be_waited_for(pki: Pki, tmp_path: Path) ->
     assert results[0].peer_chain == results[1].peer_chain != ()
 
 
+@pytest.mark.parametrize(("asks", "knows", "waits"), [(False, True, False), (True, True, True), (False, False, True)])
+def test_a_verdict_is_waited_for_where_a_certificate_was_asked_for(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool, knows: bool, waits: bool
+) -> None:
+    """Else each of a thousand hosts would take half a second more. Where Python does not tell whether it was, it may have been."""
+    waited: list[object] = []
+    monkeypatch.setattr(handshake, "_settle", lambda *arguments: waited.append(arguments))
+    if not knows:
+        monkeypatch.setattr(handshake, "_notes_requests", lambda context: False)
+    with https(server_context(tmp_path, pki.server, client_ca=pki.root if asks else None)) as server:
+        asked, contexts = request(server, pki, max_version="TLSv1.3", scheme="tls"), handshake.Contexts()
+        for __ in range(2):  # the second with what the first was made by
+            assert probe(asked, contexts=contexts).failure is None
+    assert len(waited) == 2 * waits
+
+
 def test_certificate_required_is_told_reliably(pki: Pki, tmp_path: Path) -> None:
     # the alert races with our request, on which the server's reset follows
     with https(server_context(tmp_path, pki.server, client_ca=pki.root)) as server:
