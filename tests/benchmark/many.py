@@ -41,17 +41,20 @@ def hosts(bench: Bench, count: int) -> None:
     fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
     names = [f"host-{number}.{DOMAIN}" for number in range(count)]
     address = (bench.env["INGRESS_HOST"], int(bench.env["SECURE_INGRESS_PORT"]))
+    common = {"address": address[0], "port": address[1], "scheme": "tls", "ca_certificate_path": str(ca), "parallel": SIDE_BY_SIDE}
     secret = {**GATEWAY, "certificate_path": str(certificate), "private_key_path": str(key)}
     server = {"hosts": [f"*.{DOMAIN}"], "mode": "SIMPLE", "credential_name": GATEWAY["name"]}
     bench.playbook(
         "hosts-made",
         {"meshops.istio.istio_tls_credential": secret},
         {"meshops.istio.ingress_tls_gateway": {**GATEWAY, "selector": {"istio": "ingressgateway"}, "servers": [server]}},
-        {"meshops.istio.tls_probe": _probes(names[:1], address, ca, fingerprint, timeout=60)},
+        {"meshops.istio.tls_probe": {**common, "timeout": 60, "probes": _each(names[:1], fingerprint)}},
     )()
     try:
         one, many = (
-            bench.playbook(f"hosts-{len(some)}", {"meshops.istio.tls_probe": _probes(some, address, ca, fingerprint)})
+            bench.playbook(
+                f"hosts-{len(some)}", {"meshops.istio.tls_probe": {**common, "probes": "{{ bench }}"}}, value=_each(some, fingerprint)
+            )
             for some in (names[:1], names)
         )
         taken: dict[str, list[float]] = {PROBE: [], THREADS: []}
@@ -98,10 +101,8 @@ def _run(bench: Bench, playbook: Path, inventory: Path, forks: int) -> Callable[
     return run
 
 
-def _probes(names: list[str], address: tuple[str, int], ca: Path, fingerprint: str, timeout: int = 0) -> dict[str, Any]:
-    common = {"address": address[0], "port": address[1], "scheme": "tls", "ca_certificate_path": str(ca), "timeout": timeout}
-    expected = {"fingerprint": [fingerprint]}
-    return {**common, "parallel": SIDE_BY_SIDE, "probes": [{"name": name, "host": name, "expect": expected} for name in names]}
+def _each(names: list[str], fingerprint: str) -> list[dict[str, Any]]:
+    return [{"name": name, "host": name, "expect": {"fingerprint": [fingerprint]}} for name in names]
 
 
 def _handshakes(names: list[str], address: tuple[str, int], ca: Path, fingerprint: str) -> None:
