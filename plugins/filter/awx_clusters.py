@@ -95,15 +95,9 @@ def _host(cluster: Mapping[str, Any]) -> dict[str, Any]:
 def _contexts(kubeconfig: Mapping[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
     if not isinstance(kubeconfig, Mapping) or not isinstance(kubeconfig.get("contexts"), list):
         raise AnsibleFilterError("awx_content_kubeconfig: expected a kubeconfig with contexts, found none. Name another file")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError, RecursionError) as error:
-            raise AnsibleFilterError(
-                f"awx_content_contexts: expected regular expressions, found {pattern!r} ({error}). Put a backslash before a sign that stands for itself"
-            ) from None
+    expressions = [_expression(pattern) for pattern in patterns]
     listed = [str(context["name"]) for context in kubeconfig["contexts"] if isinstance(context, Mapping) and context.get("name")]
-    taken = [name for name in listed if any(re.fullmatch(pattern, name) for pattern in patterns)]
+    taken = [name for name in listed if any(expression.fullmatch(name) for expression in expressions)]
     if not taken:
         raise AnsibleFilterError(
             f"awx_content_contexts: expected a match with one of the kubeconfig's contexts ({', '.join(listed) or 'none'}), found none"
@@ -116,6 +110,15 @@ def _contexts(kubeconfig: Mapping[str, Any], patterns: Sequence[str]) -> list[di
                     " which a job does not have. Make it complete with `kubectl config view --flatten --raw`"
                 )
     return [{"name": re.sub(r"[^A-Za-z0-9._@-]", "-", name).lstrip("-.@") or "-", "login": {"context": name}} for name in taken]
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, TypeError, RecursionError, OverflowError) as error:
+        raise AnsibleFilterError(
+            f"awx_content_contexts: expected regular expressions, found {pattern!r} ({error}). Put a backslash before a sign that stands for itself"
+        ) from None
 
 
 class FilterModule:

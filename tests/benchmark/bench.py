@@ -36,7 +36,7 @@ from ansible_collections.meshops.istio.sandbox import layout
 from many import clusters, hosts
 from report import CORE, LIMIT, table
 from rotations import rotations
-from sandbox_shell import sandbox_environment, say
+from sandbox_shell import sandbox_environment, say, timed
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = Path(__file__).resolve().parent / "library"
@@ -70,12 +70,12 @@ class Bench:
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         return lambda: void(self.command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", path))
 
-    def playbook(self, name: str, *tasks: dict[str, Any], value: Any = None) -> Callable[[], None]:
+    def playbook(self, name: str, *tasks: dict[str, Any], value: Any = None, flags: tuple[str, ...] = ()) -> Callable[[], None]:
         """A playbook of these tasks, for which the variable `bench` has that value."""
         path, variables = self.directory / f"{name}.yml", self.directory / f"{name}.json"
         path.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [dict(task) for task in tasks]}], width=10**6))
         variables.write_text(json.dumps({"bench": value}))
-        return lambda: void(self.command("ansible-playbook", path, "-e", f"@{variables}"))
+        return lambda: void(self.command("ansible-playbook", path, "-e", f"@{variables}", *flags))
 
     def race(
         self,
@@ -90,9 +90,7 @@ class Bench:
         for __ in range(rounds):
             for subject, (run, before) in subjects.items():
                 before()
-                start = time.monotonic()
-                run()
-                taken[subject].append(time.monotonic() - start)
+                taken[subject].append(timed(run))
         medians = {subject: statistics.median(times) for subject, times in taken.items()}
         for form in FORMS:
             if f"no-op module, {form}" in medians:
@@ -345,11 +343,7 @@ def further(bench: Bench, count: int) -> None:
         for __ in range(bench.runs):
             for subject, (one, many) in runs.items():
                 one()
-                times = [time.monotonic()]
-                for run in (one, many):
-                    run()
-                    times.append(time.monotonic())
-                taken[subject].append((times[2] - 2 * times[1] + times[0]) / count)
+                taken[subject].append((-timed(one) + timed(many)) / count)
         for subject, times in taken.items():
             bench.record(scenario, subject, statistics.median(times))
 

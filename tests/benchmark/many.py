@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import socket
 import ssl
 import statistics
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 import yaml
 from report import CORE, THREADS
+from sandbox_shell import timed
 
 if TYPE_CHECKING:
     from bench import Bench
@@ -60,8 +58,8 @@ def hosts(bench: Bench, count: int) -> None:
         taken: dict[str, list[float]] = {PROBE: [], THREADS: []}
         one()
         for __ in range(bench.runs):
-            taken[PROBE].append(-_seconds(one) + _seconds(many))
-            taken[THREADS].append(_seconds(lambda: _handshakes(names, address, ca, fingerprint)))
+            taken[PROBE].append(-timed(one) + timed(many))
+            taken[THREADS].append(timed(lambda: _handshakes(names, address, ca, fingerprint)))
         for subject, times in taken.items():
             bench.record(f"{count} hosts verified", subject, statistics.median(times))
     finally:
@@ -86,19 +84,12 @@ def clusters(bench: Bench, count: int, forks: int, credential: dict[str, Any], d
         "meshops.istio, as modules": [{**task, "environment": {"MESHOPS_IN_PROCESS": "false"}} for task in ours],
         CORE: [{CORE: {"definition": definition}}, {f"{CORE}_info": read}],
     }
-    runs = {}
-    for number, (subject, tasks) in enumerate(subjects.items()):
-        playbook = bench.directory / f"clusters-{number}.yml"
-        playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-        runs[subject] = _run(bench, playbook, inventory, forks)
-    bench.race(f"{count} clusters, {forks} forks", {subject: (run, lambda: None) for subject, run in runs.items()}, bench.runs)
-
-
-def _run(bench: Bench, playbook: Path, inventory: Path, forks: int) -> Callable[[], None]:
-    def run() -> None:
-        bench.command("ansible-playbook", playbook, "-i", inventory, "--forks", str(forks))
-
-    return run
+    flags = ("-i", str(inventory), "--forks", str(forks))
+    runs = {
+        subject: (bench.playbook(f"clusters-{number}", *tasks, flags=flags), lambda: None)
+        for number, (subject, tasks) in enumerate(subjects.items())
+    }
+    bench.race(f"{count} clusters, {forks} forks", runs, bench.runs)
 
 
 def _each(names: list[str], fingerprint: str) -> list[dict[str, Any]]:
@@ -115,9 +106,3 @@ def _handshakes(names: list[str], address: tuple[str, int], ca: Path, fingerprin
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         if wrong := [name for name, found in zip(names, threads.map(served, names), strict=True) if found != fingerprint]:
             raise SystemExit(f"bench: {len(wrong)} hosts serve another certificate")
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    start = time.monotonic()
-    run()
-    return time.monotonic() - start

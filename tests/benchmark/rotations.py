@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.meshops.istio.tests.integration.many_connections import many_connections
 from cryptography import x509
 from report import SHELL
+from sandbox_shell import timed
 
 if TYPE_CHECKING:
     from bench import Bench
@@ -58,7 +58,7 @@ def _all_at_once(bench: Bench, count: int, sets: Sequence[Pairs], as_secrets: An
     scenario = f"{count} rotated, write to proof"
     task = {"rotations": "{{ bench }}", "admin_urls": [ADMIN], "proof_timeout": 300, "force_conflicts": True}
     run = bench.playbook("rotation-all", {"meshops.istio.istio_tls_rotation": task}, value=_rows(sets[1]))
-    bench.record(scenario, OURS, _timed(run))
+    bench.record(scenario, OURS, timed(run))
     bench.record(scenario, SHELL, _by_hand(bench, sets[2], as_secrets))
 
 
@@ -70,7 +70,7 @@ def _under_load(bench: Bench, before: Pairs, after: Pairs) -> None:
     trusted.write_text("".join(pair["crt"] for pair in (*before, *after)))
     address, port = bench.env["INGRESS_HOST"], int(bench.env["SECURE_INGRESS_PORT"])
     with many_connections(address, port, [_host(pair) for pair in after[:4]], ca_file=trusted) as load:
-        seconds = _timed(run)
+        seconds = timed(run)
     failed = sum(count for status, count in load["statuses"].items() if status == "-1")
     figures = {"connections": load["requests"], "per_second": round(load["per_second"]), "failed": failed}
     bench.record(f"{len(after)} rotated under load, the whole run", OURS, seconds, load=figures)
@@ -115,13 +115,7 @@ def _by_hand(bench: Bench, pairs: Pairs, as_secrets: Any) -> float:
     wanted.write_text("".join(lines))
     script.write_text(SCRIPT)
     address = f"{bench.env['INGRESS_HOST']}:{bench.env['SECURE_INGRESS_PORT']}"
-    return _timed(lambda: bench.command("bash", script, objects, address, wanted))
-
-
-def _timed(run: Any) -> float:
-    start = time.monotonic()
-    run()
-    return time.monotonic() - start
+    return timed(lambda: bench.command("bash", script, objects, address, wanted))
 
 
 def _named(pairs: Pairs) -> list[dict[str, str]]:
